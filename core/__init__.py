@@ -1,0 +1,6 @@
+"""The engine: arrays that remember how they were made, random numbers, optimisers, data."""
+
+from core import vjps  # fills the table of derivatives
+from core.tensor import Array, Tensor, debug, detach, grad, jacobian, no_grad, value
+
+__all__ = ["Array", "Tensor", "debug", "detach", "grad", "jacobian", "no_grad", "value", "vjps"]

@@ -1,0 +1,386 @@
+"""Optimisers, learning-rate schedules, gradient clipping and weight averaging.
+
+Every optimiser sees its parameters as one long vector θ (the papers' letter), so an update is a few
+lines of vector arithmetic, done in place and in blocks that stay in the cache. The dtype of the
+parameters is the dtype of everything here.
+
+Sources: Nesterov momentum as in Sutskever et al. 2013; Adam is Kingma & Ba 2015, Algorithm 1; AdamW
+is Loshchilov & Hutter 2019, Algorithm 2; cosine decay is Loshchilov & Hutter 2017, Eq. 5.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import CheckpointError, GenzooError, InputError
+from core.tensor import Tensor, value
+
+Arrays = dict[str, NDArray[Any]]
+Schedule = Callable[[int], float]
+
+_BLOCK = 1 << 14  # entries per block: gradient, buffers and scratch then fit a core's L2 cache
+
+
+class Diverged(GenzooError, ArithmeticError):
+    """A loss, gradient or parameter became NaN or infinite."""
+
+
+# ------------------------------------------------------------------------------------- optimisers
+
+
+class Optimiser:
+    """What the optimisers share: θ as one vector, its gradient g, and buffers named by `letters`.
+
+    `step` gathers g, lets `_direction` turn it into the step Δ in place, and subtracts Δ from θ.
+    A parameter without a gradient is skipped: neither it nor its buffers nor its step count t move.
+    """
+
+    letters: tuple[str, ...] = ()
+
+    def __init__(self, params: Mapping[str, Tensor], lr: float, weight_decay: float = 0.0):
+        self.params = _checked(params)
+        self.lr = _at_least_zero("lr", lr)
+        self.weight_decay = _at_least_zero("weight_decay", weight_decay)
+        ends = np.cumsum([0, *(p.size for p in self.params.values())]).tolist()
+        self._slices = [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+        dtype = next(iter(self.params.values())).dtype
+        self._g = np.zeros(ends[-1], dtype)
+        self._scratch = np.empty(min(ends[-1], _BLOCK), dtype)
+        self._buffers = {letter: np.zeros(ends[-1], dtype) for letter in self.letters}
+        self.t = np.zeros(len(self.params), np.int64)  # updates that each parameter has had
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of these parameters (and of no others)."""
+        for p in self.params.values():
+            p.grad = None
+
+    def step(self, scale: float = 1.0) -> None:
+        """θ ← θ − Δ, with the learning rate times `scale` (a schedule's multiplier).
+
+        Raises Diverged, before anything has moved, if a gradient holds NaN or infinity.
+        """
+        lr = self.lr * scale
+        present = self._gather(lr)
+        self.t[present] += 1
+        for part, t in self._parts(present):
+            for start in range(part.start, part.stop, _BLOCK):
+                block = slice(start, min(start + _BLOCK, part.stop))
+                g = self._g[block]
+                buffers = [b[block] for b in self._buffers.values()]
+                self._direction(g, *buffers, scratch=self._scratch[: g.size], lr=lr, t=t)
+        self._subtract(present)
+
+    def state_dict(self) -> Arrays:
+        """The buffers under 'letter.parameter', and the step counts under 't'. Copies."""
+        named = {
+            f"{letter}.{name}": buffer[part].reshape(p.shape).copy()
+            for letter, buffer in self._buffers.items()
+            for (name, p), part in zip(self.params.items(), self._slices, strict=True)
+        }
+        return {**named, "t": self.t.copy()}
+
+    def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what `state_dict` gave; CheckpointError if it belongs to other parameters."""
+        _check_same(self.state_dict(), arrays, "optimiser state")
+        self.t[...] = arrays["t"]
+        for letter, buffer in self._buffers.items():
+            for name, part in zip(self.params, self._slices, strict=True):
+                buffer[part] = arrays[f"{letter}.{name}"].reshape(-1)
+
+    def _direction(
+        self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int
+    ) -> None:
+        raise NotImplementedError
+
+    def _gather(self, lr: float) -> list[int]:
+        """Copy the gradients into g; return which parameters have one."""
+        present = []
+        for i, (p, part) in enumerate(zip(self.params.values(), self._slices, strict=True)):
+            if p.grad is not None:
+                self._g[part] = value(p.grad).reshape(-1)
+                present.append(i)
+        self._check_finite(present)
+        if self.weight_decay:
+            self._decay(present, lr)
+        return present
+
+    def _decay(self, present: list[int], lr: float) -> None:
+        """Coupled (L2) decay: g ← g + λθ, as if ½λ‖θ‖² were part of the loss."""
+        for i, p in enumerate(self.params.values()):
+            if i in present:
+                self._g[self._slices[i]] += self.weight_decay * p.data.reshape(-1)
+
+    def _check_finite(self, present: list[int]) -> None:
+        # One dot product sees every NaN and infinity; only if it does are parameters searched.
+        if len(present) == len(self.params) and math.isfinite(np.vdot(self._g, self._g)):
+            return
+        names = list(self.params)
+        for i in present:
+            if not np.isfinite(self._g[self._slices[i]]).all():
+                raise Diverged(f"the gradient of {names[i]} holds NaN or infinity")
+
+    def _parts(self, present: list[int]) -> list[tuple[slice, int]]:
+        """Stretches of the vector that share a step count t: usually all of it, at once."""
+        if len(present) == len(self.params) and (self.t == self.t[0]).all():
+            return [(slice(0, self._g.size), int(self.t[0]))]
+        return [(self._slices[i], int(self.t[i])) for i in present]
+
+    def _subtract(self, present: list[int]) -> None:
+        for i, p in enumerate(self.params.values()):
+            if i in present:
+                p.data[...] -= self._g[self._slices[i]].reshape(p.shape)
+                p.touch()
+
+
+class SGD(Optimiser):
+    """Stochastic gradient descent: v ← μv + g; θ ← θ − lr·v, or θ − lr·(g + μv) with Nesterov."""
+
+    letters = ("v",)
+
+    def __init__(
+        self,
+        params: Mapping[str, Tensor],
+        lr: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ):
+        self.momentum = _fraction("momentum", momentum)
+        self.nesterov = nesterov
+        if nesterov and not momentum:
+            raise InputError("nesterov needs momentum > 0, got 0")
+        self.letters = ("v",) if momentum else ()
+        super().__init__(params, lr, weight_decay)
+
+    def _direction(
+        self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int
+    ) -> None:
+        for v in buffers:  # none without momentum
+            v *= self.momentum
+            v += g
+            if self.nesterov:
+                np.multiply(v, self.momentum, out=scratch)
+                g += scratch
+            else:
+                g[...] = v
+        g *= lr
+
+
+class Adam(Optimiser):
+    """Adam, Algorithm 1 of Kingma & Ba; `weight_decay` adds λθ to the gradient (L2)."""
+
+    letters = ("m", "v")
+
+    def __init__(
+        self,
+        params: Mapping[str, Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        self.betas = _fraction("betas[0]", betas[0]), _fraction("betas[1]", betas[1])
+        self.eps = _at_least_zero("eps", eps)
+        super().__init__(params, lr, weight_decay)
+
+    def _direction(
+        self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int
+    ) -> None:
+        (m, v), (beta1, beta2) = buffers, self.betas
+        m *= beta1  # m ← β₁m + (1 − β₁)g
+        m += np.multiply(g, 1 - beta1, out=scratch)
+        v *= beta2  # v ← β₂v + (1 − β₂)g²
+        g *= g
+        v += np.multiply(g, 1 - beta2, out=scratch)
+        v_hat = np.divide(v, 1 - beta2**t, out=scratch)
+        denominator = np.sqrt(v_hat, out=scratch)
+        denominator += self.eps
+        np.divide(m, denominator, out=g)  # Δ = lr·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ)
+        g *= lr / (1 - beta1**t)
+
+
+class AdamW(Adam):
+    """Adam with decoupled decay: θ ← θ − lr·(m̂/(√v̂ + ε) + λθ), so the decay is not rescaled by v."""
+
+    def __init__(
+        self,
+        params: Mapping[str, Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def _decay(self, present: list[int], lr: float) -> None:
+        for i, p in enumerate(self.params.values()):
+            if i in present:
+                p.data[...] *= 1 - lr * self.weight_decay
+
+
+# --------------------------------------------------------------------------------------- clipping
+
+
+def clip_grad_norm(params: Mapping[str, Tensor], max_norm: float) -> float:
+    """Scale all gradients by one factor so that their joint Euclidean norm is at most `max_norm`.
+
+    Returns the norm before clipping (Pascanu et al. 2013, Algorithm 1). Raises Diverged, naming the
+    parameter, if a gradient holds NaN or infinity.
+    """
+    if not max_norm > 0:
+        raise InputError(f"max_norm must be > 0, got {max_norm}")
+    norm = math.sqrt(sum(_squared_norm(name, p) for name, p in params.items()))
+    if norm > max_norm:
+        for p in params.values():
+            if p.grad is not None:
+                p.grad = p.grad * (max_norm / norm)  # a new array: gradients may share memory
+    return norm
+
+
+def _squared_norm(name: str, p: Tensor) -> float:
+    if p.grad is None:
+        return 0.0
+    g = value(p.grad).reshape(-1)
+    squared = float(np.vdot(g, g))
+    if math.isfinite(squared):
+        return squared
+    if not np.isfinite(g).all():
+        raise Diverged(f"the gradient of {name} holds NaN or infinity")
+    wide = g.astype(np.float64)  # finite, but its square leaves float32's range
+    return float(np.vdot(wide, wide))
+
+
+# -------------------------------------------------------------------------------------- schedules
+
+
+def constant() -> Schedule:
+    """The multiplier 1 at every step."""
+    return lambda step: 1.0
+
+
+def linear_warmup(n: int) -> Schedule:
+    """1/n, 2/n, …, 1 over the first n steps (counted from 0), then 1."""
+    _count("n", n)
+    return lambda step: min(1.0, (step + 1) / n) if n else 1.0
+
+
+def cosine(total: int, warmup: int = 0, floor: float = 0.0) -> Schedule:
+    """Linear warm-up, then half a cosine from 1 at step `warmup` to `floor` at step `total`."""
+    _count("total", total)
+    rise = linear_warmup(_count("warmup", warmup))
+    if not 0 <= floor <= 1:
+        raise InputError(f"floor must be in [0, 1], got {floor}")
+
+    def multiplier(step: int) -> float:
+        if step < warmup:
+            return rise(step)
+        done = min(1.0, (step - warmup) / max(1, total - warmup))
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return multiplier
+
+
+def step_decay(every: int, factor: float = 0.1) -> Schedule:
+    """factor^⌊step / every⌋: a staircase."""
+    if _count("every", every) == 0 or not 0 < factor <= 1:
+        raise InputError(f"step_decay needs every >= 1, 0 < factor <= 1, got {every}, {factor}")
+    return lambda step: factor ** (step // every)
+
+
+# ------------------------------------------------------------------------------ weight averaging
+
+
+class EMA:
+    """Exponential moving average of parameters θ₁ … θ_K, without the pull of a starting value:
+
+        average_K = (1 − d) Σ_k d^(K−k) θ_k / (1 − d^K),
+
+    which is Adam's bias-corrected average. Before the first `update` it is θ₀, the parameters given.
+    """
+
+    def __init__(self, params: Mapping[str, Tensor], decay: float):
+        self.params = _checked(params)
+        self.decay = _fraction("decay", decay)
+        self.k = 0
+        self._average = {name: p.data.copy() for name, p in self.params.items()}
+
+    def update(self) -> None:
+        """Take the present parameters into the average: a ← a + w(θ − a), w = (1−d)/(1−d^K)."""
+        self.k += 1
+        w = (1 - self.decay) / (1 - self.decay**self.k)
+        for name, p in self.params.items():
+            average = self._average[name]
+            average += w * (p.data - average)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Within the block the parameters hold their averages; after it, their own values again."""
+        own = {name: p.data.copy() for name, p in self.params.items()}
+        self._write(self._average)
+        try:
+            yield
+        finally:
+            self._write(own)
+
+    def state_dict(self) -> Arrays:
+        """The averages under 'average.parameter', the number of updates under 'k'. Copies."""
+        named = {f"average.{name}": average.copy() for name, average in self._average.items()}
+        return {**named, "k": np.array(self.k)}
+
+    def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what `state_dict` gave; CheckpointError if it belongs to other parameters."""
+        _check_same(self.state_dict(), arrays, "average")
+        self.k = int(arrays["k"])
+        for name, average in self._average.items():
+            average[...] = arrays[f"average.{name}"]
+
+    def _write(self, values: Arrays) -> None:
+        for name, p in self.params.items():
+            p.data[...] = values[name]
+            p.touch()
+
+
+# ------------------------------------------------------------------------------------- the checks
+
+
+def _checked(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if not params:
+        raise InputError("params must hold at least one Tensor, got none")
+    dtypes = sorted({str(p.dtype) for p in params.values()})
+    if len(dtypes) > 1:
+        raise InputError(f"params must share one dtype, got {' and '.join(dtypes)}")
+    return dict(params)
+
+
+def _check_same(own: Arrays, arrays: Mapping[str, NDArray[Any]], what: str) -> None:
+    if own.keys() != arrays.keys():
+        odd = sorted(own.keys() ^ arrays.keys())[0]
+        raise CheckpointError(f"the {what} fits other parameters: {odd} is on one side only")
+    for name, a in own.items():
+        b = arrays[name]
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            raise CheckpointError(
+                f"the {what} {name} must be {a.dtype} {a.shape}, got {b.dtype} {b.shape}"
+            )
+
+
+def _at_least_zero(name: str, number: float) -> float:
+    if not 0 <= number < math.inf:
+        raise InputError(f"{name} must be a finite number >= 0, got {number}")
+    return float(number)
+
+
+def _fraction(name: str, number: float) -> float:
+    if not 0 <= number < 1:
+        raise InputError(f"{name} must be in [0, 1), got {number}")
+    return float(number)
+
+
+def _count(name: str, number: int) -> int:
+    if number < 0:
+        raise InputError(f"{name} must be a number of steps >= 0, got {number}")
+    return number

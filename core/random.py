@@ -1,0 +1,329 @@
+"""Random numbers that depend on nothing but their name: Philox 4×32-10, counter based.
+
+Every random number of the project has a name, and the generator is a function of it:
+
+    (seed, stream, step, sample, element)  →  one 32-bit word
+
+    key      k0, k1 = low, high half of the seed                    (0 ≤ seed < 2⁶³)
+    counter  c0 = element // 4    c1 = sample    c2 = step    c3 = stream
+    word     lane `element % 4` of the four words that Philox makes of that counter
+
+so the noise of sample 7 is the same whether it is drawn alone or in a batch, on whichever back end.
+An array of shape (N, …) holds N samples; the axes after the first, flattened, are the elements.
+
+    uniform  u = |x| · 2⁻³¹ with x the word as int32, folded (x < 0 → −x−1): 0 occurs, 1 never
+    normal   lanes (0, 1) and (2, 3) are the pairs (u₁, u₂) of Box & Muller; element 2i of a sample is
+             √(−2 ln u₁) cos 2πu₂, element 2i+1 the same with sin; u₁ ≥ 10⁻⁷, so |z| ≤ 5.68
+
+float64 asks for the same numbers, widened: both precisions see the same noise.
+Uniforms and integers are equal bit for bit everywhere; normals to 4 ulp (libraries' log, sin, cos).
+
+Sources: Salmon, Moraes, Dror & Shaw, Parallel Random Numbers: As Easy as 1, 2, 3 (2011); Box & Muller
+1958; Lemire, Fast Random Integer Generation in an Interval (2019). MISSION row K6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from operator import index
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from core.errors import InputError
+
+Shape = int | tuple[int, ...]
+Words = NDArray[np.uint32]
+
+STREAMS = {
+    "sample": 0,  # samples of a model
+    "init": 1,  # initial parameters
+    "train": 2,  # whatever a loss draws
+    "shuffle": 3,  # order of the training examples
+    "data": 4,  # synthetic data, splits
+    "latent": 5,  # latent variables
+    "noise": 6,  # noise added by a diffusion step
+    "dequantise": 7,  # uniform noise that makes integers continuous
+    "dropout": 8,
+    "evaluate": 9,  # bounds and estimates on held-out data
+    "order": 10,  # orders and masks of autoregressive models
+    "bench": 11,  # arguments of benchmarks
+    "test": 12,  # arguments of tests
+}
+"""Stream name → c3. Numbers are part of the definition: never change one, only add (below 2¹⁶)."""
+
+_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_WEYL = 0x9E3779B9, 0xBB67AE85
+_MASK = np.uint64(0xFFFFFFFF)
+_32 = np.uint64(32)
+_BLOCK = 1 << 14  # counters at a time: temporaries stay in cache
+_RETRIES = 1 << 16  # stream + attempt · 2¹⁶ is where `integers` looks for further words
+
+
+def philox(c0: Any, c1: Any, c2: Any, c3: Any, seed: int) -> tuple[Words, Words, Words, Words]:
+    """Philox 4×32-10: the four words of each counter, which broadcast together.
+
+    c0 … c3: integers or integer arrays in [0, 2³²). seed: the key, in [0, 2⁶⁴).
+    """
+    key = _integer("seed", seed, 0, 2**64)
+    words = _ten_rounds(*(_counter(f"c{i}", c) for i, c in enumerate((c0, c1, c2, c3))), key)
+    x0, x1, x2, x3 = (w.astype(np.uint32) for w in np.broadcast_arrays(*words))
+    return x0, x1, x2, x3
+
+
+def _ten_rounds(c0: Any, c1: Any, c2: Any, c3: Any, key: int) -> tuple[Any, Any, Any, Any]:
+    """The bijection on counters, as uint64 arrays that hold 32-bit values."""
+    k0, k1 = key & 0xFFFFFFFF, key >> 32
+    for _ in range(10):
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1 = (p1 >> _32) ^ (c1 ^ np.uint64(k0)), p1 & _MASK
+        c2, c3 = (p0 >> _32) ^ (c3 ^ np.uint64(k1)), p0 & _MASK
+        k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def bits(
+    seed: int, shape: Shape, *, step: int = 0, stream: str | int = "sample", first: int = 0
+) -> Words:
+    """The uint32 words themselves, of the given shape.
+
+    shape: shape[0] samples, the product of the rest (at most 2³⁴) elements; () is one element.
+    step: the time at which they are drawn, in [0, 2³²). stream: a name of STREAMS, or its number.
+    first: index of the first sample; first + shape[0] ≤ 2³².
+
+    Raises InputError for a seed, shape, step, stream or first outside these ranges.
+    """
+    shape, samples, elements = _layout(shape, first)
+    quads = _quads(_seed(seed), samples, elements, _step(step), _stream(stream), first)
+    return quads.reshape(samples, -1)[:, :elements].reshape(shape)
+
+
+def uniform(
+    seed: int,
+    shape: Shape,
+    *,
+    step: int = 0,
+    stream: str | int = "sample",
+    first: int = 0,
+    dtype: DTypeLike = np.float32,
+) -> NDArray[Any]:
+    """Uniform on [0, 1): multiples of 2⁻³¹ rounded to float32. Arguments as in `bits`."""
+    return _fold(bits(seed, shape, step=step, stream=stream, first=first)).astype(_float(dtype))
+
+
+def normal(
+    seed: int,
+    shape: Shape,
+    *,
+    step: int = 0,
+    stream: str | int = "sample",
+    first: int = 0,
+    dtype: DTypeLike = np.float32,
+) -> NDArray[Any]:
+    """Standard normal by Box and Muller, |z| ≤ 5.68. Arguments as in `bits`."""
+    shape, samples, elements = _layout(shape, first)
+    quads = _quads(_seed(seed), samples, elements, _step(step), _stream(stream), first)
+    z = _box_muller(_fold(quads)).astype(_float(dtype), copy=False)
+    return z.reshape(samples, -1)[:, :elements].reshape(shape)
+
+
+def integers(
+    seed: int,
+    low: int,
+    high: int,
+    shape: Shape,
+    *,
+    step: int = 0,
+    stream: str | int = "sample",
+    first: int = 0,
+) -> NDArray[np.int64]:
+    """Uniform int64 in [low, high), at most 2³² values, without bias. The rest as in `bits`.
+
+    Lemire's method: with n = high − low, word · n = 2³² · result + remainder; the few words whose
+    remainder is below 2³² mod n are drawn again, attempt a from stream + a · 2¹⁶.
+    """
+    n = _integer("high - low", index(high) - index(low), 1, 2**32 + 1)
+    _integer("low", low, -(2**63), 2**63 - n)
+    shape, _, elements = _layout(shape, first)
+    words = bits(seed, shape, step=step, stream=stream, first=first)
+    products = words.ravel().astype(np.uint64) * np.uint64(n)
+    rejected = np.flatnonzero((products & _MASK) < 2**32 % n)
+    attempt = 0
+    while rejected.size:
+        attempt += 1
+        sample, element = np.divmod(rejected, elements)
+        c3 = _stream(stream) + attempt * _RETRIES
+        lanes = np.stack(philox(element // 4, sample + first, step, c3, seed))
+        again = lanes[element % 4, np.arange(rejected.size)].astype(np.uint64)
+        products[rejected] = again * np.uint64(n)
+        rejected = rejected[(products[rejected] & _MASK) < 2**32 % n]
+    return ((products >> _32).astype(np.int64) + low).reshape(shape)
+
+
+def permutation(
+    seed: int, n: int, *, step: int = 0, stream: str | int = "shuffle"
+) -> NDArray[np.int64]:
+    """A random order of 0 … n−1 (int64): the order that sorts n 64-bit words.
+
+    Word i is elements 2i (low half) and 2i+1 of sample 0. Two equal words, the only source of bias,
+    keep their order; that happens to one permutation in 2⁶⁵/n².
+    """
+    n = _integer("n", n, 0, 2**33 + 1)
+    halves = bits(seed, (1, 2 * n), step=step, stream=stream)[0].astype(np.uint64)
+    return np.argsort(halves[0::2] | halves[1::2] << _32, kind="stable")
+
+
+class Generator:
+    """Random numbers one call after the other: call number t draws at step t of its stream.
+
+    seed: in [0, 2⁶³). stream: a name of STREAMS, or its number. step: the next call's.
+    Shapes are read as in `bits`: the first axis counts samples.
+    """
+
+    def __init__(self, seed: int, stream: str | int = "train", step: int = 0) -> None:
+        self.seed, self.stream, self.step = _seed(seed), stream, _step(step)
+        _stream(stream)
+
+    def __repr__(self) -> str:
+        return f"Generator(seed={self.seed}, stream={self.stream!r}, step={self.step})"
+
+    def bits(self, shape: Shape) -> Words:
+        """uint32 words."""
+        return self._next(bits, shape)
+
+    def uniform(self, shape: Shape, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """Uniform on [0, 1)."""
+        return self._next(uniform, shape, dtype=dtype)
+
+    def normal(self, shape: Shape, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """Standard normal."""
+        return self._next(normal, shape, dtype=dtype)
+
+    def integers(self, low: int, high: int, shape: Shape) -> NDArray[np.int64]:
+        """Uniform int64 in [low, high)."""
+        return self._next(integers, low, high, shape)
+
+    def permutation(self, n: int) -> NDArray[np.int64]:
+        """A random order of 0 … n−1."""
+        return self._next(permutation, n)
+
+    def _next(self, draw: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        out = draw(self.seed, *args, step=self.step, stream=self.stream, **kwargs)
+        self.step += 1
+        return out
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All there is to know, JSON-able: what a checkpoint stores."""
+        return {"seed": self.seed, "stream": self.stream, "step": self.step}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Generator:
+        """The generator that `state` describes. Raises InputError if it describes none."""
+        if not isinstance(state, dict) or set(state) != {"seed", "stream", "step"}:
+            raise InputError(f"state must have exactly seed, stream and step, got {state!r}")
+        return cls(**state)
+
+
+# The recipe, in the words of KERNELS.md
+
+
+def _quads(seed: int, samples: int, elements: int, step: int, c3: int, first: int) -> Words:
+    """Words (samples, ⌈elements / 4⌉, 4): the last axis is the lane."""
+    n_quads = -(-elements // 4)
+    out = np.empty((samples, n_quads, 4), np.uint32)
+    c0 = np.arange(n_quads, dtype=np.uint64)
+    c1 = np.arange(first, first + samples, dtype=np.uint64)[:, None]
+    c2, c3_ = np.uint64(step), np.uint64(c3)
+    width = min(max(n_quads, 1), _BLOCK)
+    height = max(1, _BLOCK // width)
+    for i in range(0, samples, height):
+        for j in range(0, n_quads, width):
+            block = out[i : i + height, j : j + width]
+            words = _ten_rounds(c0[j : j + width], c1[i : i + height], c2, c3_, seed)
+            for lane, word in enumerate(words):
+                block[..., lane] = word
+    return out
+
+
+def _fold(words: Words) -> NDArray[np.float32]:
+    """uint32 → float32 in [0, 1). The scale is the largest that keeps 2³¹ below 1."""
+    x = words.view(np.int32)
+    return (x ^ (x >> 31)).astype(np.float32) * np.float32(4.6566127342e-10)  # ~x = −x−1
+
+
+def _box_muller(u: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Normals from uniforms, pair by pair along the flattened array; same shape.
+
+    The angle is taken in float32 as a GPU does; log, √, cos and sin in float64, then one rounding.
+    """
+    pairs = u.reshape(-1, 2)
+    u1 = np.maximum(pairs[:, 0], np.float32(1e-7)).astype(np.float64)
+    angle = (np.float32(math.tau) * pairs[:, 1]).astype(np.float64)
+    r = np.sqrt(-2.0 * np.log(u1))
+    z = np.empty_like(pairs)
+    z[:, 0], z[:, 1] = r * np.cos(angle), r * np.sin(angle)
+    return z.reshape(u.shape)
+
+
+# Arguments
+
+
+def _integer(name: str, n: Any, low: int, high: int) -> int:
+    if isinstance(n, (bool, np.bool_)) or not isinstance(n, SupportsIndex):
+        raise InputError(f"{name} must be an int, got {n!r}")
+    if not low <= index(n) < high:
+        raise InputError(f"{name} must be an int in [{_power(low)}, {_power(high)}), got {n}")
+    return index(n)
+
+
+def _power(n: int) -> str:
+    """2**63 rather than nineteen digits."""
+    for base, suffix in ((n, ""), (n - 1, " + 1")):
+        if base >= 2**16 and base & (base - 1) == 0:
+            return f"2**{base.bit_length() - 1}{suffix}"
+    return str(n)
+
+
+def _seed(seed: Any) -> int:
+    return _integer("seed", seed, 0, 2**63)
+
+
+def _step(step: Any) -> int:
+    return _integer("step", step, 0, 2**32)
+
+
+def _stream(stream: Any) -> int:
+    if isinstance(stream, str):
+        if stream not in STREAMS:
+            raise InputError(f"stream must be one of {', '.join(STREAMS)}, got {stream!r}")
+        return STREAMS[stream]
+    return _integer("stream", stream, 0, _RETRIES)
+
+
+def _layout(shape: Any, first: Any) -> tuple[tuple[int, ...], int, int]:
+    """(shape as a tuple, number of samples, elements in each)."""
+    lengths = shape if isinstance(shape, (tuple, list)) else (shape,)
+    lengths = tuple(_integer("a length in shape", n, 0, 2**63) for n in lengths)
+    samples, elements = (lengths or (1,))[0], math.prod(lengths[1:])
+    if elements > 2**34:
+        raise InputError(f"shape must have at most 2**34 elements a sample, got {elements}")
+    if _integer("first", first, 0, 2**32) + samples > 2**32:
+        raise InputError(f"first + shape[0] must be at most 2**32, got {first} + {samples}")
+    return lengths, samples, elements
+
+
+def _counter(name: str, c: Any) -> NDArray[np.uint64]:
+    c = np.asarray(c)
+    if c.dtype.kind not in "iu" or (c.size and (int(c.min()) < 0 or int(c.max()) >= 2**32)):
+        raise InputError(f"{name} must hold integers in [0, 2**32)")
+    return c.astype(np.uint64)
+
+
+def _float(dtype: DTypeLike) -> np.dtype[Any]:
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise InputError(f"dtype must be float32 or float64, got {dtype}")
+    return dtype

@@ -1,0 +1,634 @@
+"""Arrays that remember how they were made: reverse-mode differentiation of plain NumPy.
+
+A `Tensor` is a NumPy duck array. `np.exp(t)`, `t @ w`, `np.where(m, t, 0.0)` compute with NumPy and
+record, in the new Tensor, which row of the table in `core.vjps` made it and from what. `backward`
+walks those records from the newest to the oldest and applies each row's vector-Jacobian products:
+
+    z = f(x_1, …, x_n),   g = ∂L/∂z   →   ∂L/∂x_i += vjp_i(g, z, x_1, …, x_n)
+
+The same vjp runs on arrays (first derivatives, at NumPy's speed) and on Tensors
+(`create_graph=True`: the derivative is itself differentiable). Plain arrays are the constants.
+
+Source: Griewank & Walther, Evaluating Derivatives (2008), chapter 3. MISSION rows F6, F7, G1.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+import numpy as np
+
+from core.errors import InputError
+
+Array = Any
+"""A value that may be an ndarray or a Tensor: what a definition written in plain NumPy takes."""
+
+Options = dict[str, Any]
+_NO_OPTIONS: Options = {}
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_SILENT, _RECORD, _CHECKED = 0, 1, 2
+_mode: ContextVar[int] = ContextVar("genzoo_tape_mode", default=_RECORD)
+_clock = itertools.count()
+
+
+class Row:
+    """One row of the table of derivatives: an operation and its vector-Jacobian products.
+
+    forward: plain NumPy, arrays in, array out.
+    vjps: one function per array argument, `vjp(g, z, *arguments, **options)`, or None where the
+        operation has no derivative in that argument. For operations on any number of arrays, a
+        single function `vjp(i, g, z, *arguments, **options)` stands instead of the tuple.
+    bind: turns the caller's (args, kwargs) into (arrays, options), refusing what is unsupported.
+    """
+
+    __slots__ = ("bind", "casts", "forward", "name", "vjps")
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable[..., Any],
+        vjps: tuple[Callable[..., Any] | None, ...] | Callable[..., Any],
+        bind: Callable[..., tuple[tuple[Any, ...], Options]],
+        casts: bool = False,
+    ) -> None:
+        self.name, self.forward, self.vjps, self.bind = name, forward, vjps, bind
+        self.casts = casts
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        """Apply the operation: recorded where an argument is a Tensor, plain NumPy otherwise."""
+        arrays, options = self.bind(*args, **kwargs)
+        if any(type(a) is Tensor for a in arrays):
+            return apply(self, arrays, options)
+        return self.forward(*arrays, **options)
+
+    def pull_back(self, i: int, g: Array, z: Array, args: Sequence[Any], options: Options) -> Array:
+        """∂L/∂(argument i), given g = ∂L/∂z; None where the row has no such derivative."""
+        if not isinstance(self.vjps, tuple):
+            return self.vjps(i, g, z, *args, **options)
+        vjp = self.vjps[i]
+        return None if vjp is None else vjp(g, z, *args, **options)
+
+    def __repr__(self) -> str:
+        return f"Row({self.name})"
+
+
+ROWS: dict[Any, Row] = {}
+"""The table: NumPy function (or one of ours) → its row. Filled by `core.vjps`."""
+
+COMPOSED: dict[Any, Callable[..., Any]] = {}
+"""NumPy functions written in terms of rows. Filled by `core.vjps`."""
+
+CONSTANT: set[Any] = set()
+"""NumPy functions whose result carries no derivative: they return plain arrays."""
+
+
+def apply(row: Row, args: Sequence[Any], options: Options = _NO_OPTIONS) -> Array:
+    """Compute `row` on the values of `args`; record it unless inside `no_grad`."""
+    values = [a.data if type(a) is Tensor else a for a in args]
+    z = row.forward(*values, **options) if options else row.forward(*values)
+    mode = _mode.get()
+    return z if mode == _SILENT else _record(z, row, args, options, mode)
+
+
+def _record(z: Any, row: Row, args: Sequence[Any], options: Options, mode: int) -> Tensor:
+    out = _new(Tensor)
+    out.data = z if type(z) is np.ndarray else np.asarray(z)
+    out.grad = None
+    out._row, out._args, out._options = row, args, options
+    out._index, out._version = next(_clock), 0
+    out._stamp = _stamp(out.data.dtype, row, args)
+    out._checksums = _checksums(out) if mode == _CHECKED else None
+    return out
+
+
+def _stamp(dtype: Any, row: Row, args: Sequence[Any]) -> int:
+    """Sum of the arguments' versions (they only grow). Refuses mixed float dtypes on the way."""
+    stamp = 0
+    for a in args:
+        if type(a) is Tensor:
+            stamp += a._version
+            if a.data.dtype != dtype and not row.casts:
+                _raise_mixed(row, args)
+        elif isinstance(a, (np.ndarray, np.generic)) and a.dtype.kind == "f" and a.dtype != dtype:
+            _raise_mixed(row, args)
+    return stamp
+
+
+def _raise_mixed(row: Row, args: Sequence[Any]) -> NoReturn:
+    kinds = [str(a.dtype) if hasattr(a, "dtype") else type(a).__name__ for a in args]
+    raise TypeError(
+        f"{row.name}: mixed dtypes {', '.join(kinds)}; expected one float dtype throughout "
+        "(use Python numbers for constants, .astype for arrays)"
+    )
+
+
+class Tensor:
+    """An array with a derivative.
+
+    data: float32 or float64 ndarray, any shape; shared with the array it was made from.
+    grad: None, or the derivative that `backward` accumulated (leaves only), same shape and dtype.
+
+    Raises TypeError for any other dtype. Inside `no_grad`, operations return plain ndarrays.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_args",
+        "_checksums",
+        "_index",
+        "_options",
+        "_row",
+        "_stamp",
+        "_version",
+        "data",
+        "grad",
+    )
+
+    data: np.ndarray[tuple[int, ...], np.dtype[Any]]
+    grad: Array
+    _row: Row | None
+    _args: Sequence[Any]
+    _options: Options
+    _index: int
+    _version: int
+    _stamp: int
+    _checksums: list[int] | None
+
+    def __init__(self, data: Any) -> None:
+        if isinstance(data, Tensor):
+            raise TypeError("data is already a Tensor; its values are in .data")
+        array = np.asarray(data)
+        if array.dtype not in _FLOATS or not array.dtype.isnative:
+            raise TypeError(f"data has dtype {array.dtype}; expected native float32 or float64")
+        self.data, self.grad = array, None
+        self._row, self._args, self._options = None, (), _NO_OPTIONS
+        self._index, self._version, self._stamp, self._checksums = next(_clock), 0, 0, None
+
+    # The duck-array protocols (NEP 13 and NEP 18)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Array:
+        if method != "__call__":
+            raise TypeError(f"np.{ufunc.__name__}.{method} is not supported on a Tensor")
+        if ufunc in CONSTANT:
+            return ufunc(*[value(a) for a in inputs], **kwargs)
+        if kwargs:
+            raise TypeError(
+                f"{ufunc.__name__}: keyword {sorted(kwargs)[0]!r} is not supported on a Tensor"
+            )
+        row = ROWS.get(ufunc)
+        if row is None:
+            raise TypeError(f"{ufunc.__name__} has no derivative in core.vjps")
+        return apply(row, inputs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Array:
+        row = ROWS.get(function)
+        if row is not None:
+            arrays, options = row.bind(*args, **kwargs)
+            return apply(row, arrays, options)
+        composed = COMPOSED.get(function)
+        if composed is not None:
+            return composed(*args, **kwargs)
+        if function in CONSTANT:
+            return function(*[value(a) for a in args], **kwargs)
+        raise TypeError(f"np.{function.__name__} has no derivative in core.vjps")
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(
+            "a Tensor does not turn into an ndarray silently (its graph would be lost); use .data, "
+            "or np.stack / np.concatenate to build arrays from Tensors"
+        )
+
+    # Shape and values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        return self.data.dtype
+
+    @property
+    def T(self) -> Array:
+        """All axes reversed."""
+        return np.transpose(self)
+
+    @property
+    def mT(self) -> Array:
+        """The last two axes swapped."""
+        return np.swapaxes(self, -1, -2)
+
+    def item(self) -> float:
+        """The only entry, as a Python float.
+
+        There is no `float(t)`: NumPy would call it in `buffer[0] = t` and lose the graph.
+        """
+        return float(self.data.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"Tensor({np.array2string(self.data, separator=', ')}, dtype={self.dtype})"
+
+    # Writing
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        if isinstance(values, Tensor):
+            raise TypeError("values is a Tensor; writing it here would lose its graph (use .data)")
+        if self._row is not None:
+            raise TypeError("only a leaf Tensor can be written to; use np.where to replace entries")
+        self.data[index] = values
+        self.touch()
+
+    def touch(self) -> None:
+        """Say that `.data` was written in place: backward through older uses then raises."""
+        self._version += 1
+
+    # Differentiation
+
+    def backward(self, gradient: Array = None, create_graph: bool = False) -> None:
+        """Add ∂(Σ gradient·self)/∂leaf to `.grad` of every leaf this Tensor was made from.
+
+        gradient: same shape and dtype as self; may be left out for a single number.
+        create_graph: keep the derivatives differentiable (`.grad` becomes a Tensor).
+
+        Raises InputError for a missing or misfitting gradient, RuntimeError if an array was
+        written to after it was used.
+        """
+        if self._row is None:
+            raise InputError("backward: this Tensor is a leaf; it was not computed from anything")
+        grads, leaves, owned = _pull_back(self, gradient, create_graph, None)
+        for leaf in leaves:
+            g = grads[id(leaf)]
+            if leaf.grad is not None:
+                leaf.grad = leaf.grad + g
+            elif create_graph:
+                leaf.grad = g
+            else:
+                leaf.grad = g if id(leaf) in owned else np.array(g)
+
+    # Methods that NumPy arrays have too
+
+    def astype(self, dtype: Any) -> Array:
+        """The same values as float32 or float64; the derivative is cast back."""
+        return ROWS["astype"](self, dtype=dtype)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Array:
+        """np.sum."""
+        return np.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Array:
+        """np.mean."""
+        return np.mean(self, axis=axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Array:
+        """np.var."""
+        return np.var(self, axis=axis, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Array:
+        """np.std."""
+        return np.std(self, axis=axis, ddof=ddof, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Array:
+        """np.prod."""
+        return np.prod(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Array:
+        """np.max; ties share the derivative equally."""
+        return np.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Array:
+        """np.min; ties share the derivative equally."""
+        return np.min(self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis: Any = None) -> Any:
+        """np.argmax: a plain integer array."""
+        return self.data.argmax(axis=axis)
+
+    def argmin(self, axis: Any = None) -> Any:
+        """np.argmin: a plain integer array."""
+        return self.data.argmin(axis=axis)
+
+    def cumsum(self, axis: int | None = None) -> Array:
+        """np.cumsum."""
+        return np.cumsum(self, axis=axis)
+
+    def clip(self, a_min: Any = None, a_max: Any = None) -> Array:
+        """np.clip."""
+        return np.clip(self, a_min, a_max)
+
+    def reshape(self, *shape: Any) -> Array:
+        """np.reshape."""
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def ravel(self) -> Array:
+        """np.ravel."""
+        return np.reshape(self, (-1,))
+
+    def flatten(self) -> Array:
+        """np.ravel."""
+        return np.reshape(self, (-1,))
+
+    def transpose(self, *axes: Any) -> Array:
+        """np.transpose."""
+        if not axes:
+            return np.transpose(self)
+        return np.transpose(self, axes[0] if len(axes) == 1 else axes)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Array:
+        """np.swapaxes."""
+        return np.swapaxes(self, axis1, axis2)
+
+    def squeeze(self, axis: Any = None) -> Array:
+        """np.squeeze."""
+        return np.squeeze(self, axis=axis)
+
+    def __getitem__(self, index: Any) -> Array:
+        return apply(ROWS["getitem"], (self,), {"index": index})
+
+    # Operators
+
+    def __add__(self, other: Any) -> Array:
+        return apply(ROWS[np.add], (self, other))
+
+    def __radd__(self, other: Any) -> Array:
+        return apply(ROWS[np.add], (other, self))
+
+    def __sub__(self, other: Any) -> Array:
+        return apply(ROWS[np.subtract], (self, other))
+
+    def __rsub__(self, other: Any) -> Array:
+        return apply(ROWS[np.subtract], (other, self))
+
+    def __mul__(self, other: Any) -> Array:
+        return apply(ROWS[np.multiply], (self, other))
+
+    def __rmul__(self, other: Any) -> Array:
+        return apply(ROWS[np.multiply], (other, self))
+
+    def __truediv__(self, other: Any) -> Array:
+        return apply(ROWS[np.divide], (self, other))
+
+    def __rtruediv__(self, other: Any) -> Array:
+        return apply(ROWS[np.divide], (other, self))
+
+    def __matmul__(self, other: Any) -> Array:
+        return apply(ROWS[np.matmul], (self, other))
+
+    def __rmatmul__(self, other: Any) -> Array:
+        return apply(ROWS[np.matmul], (other, self))
+
+    def __pow__(self, other: Any) -> Array:
+        if isinstance(other, (int, float)) and other == 2:
+            return apply(ROWS[np.square], (self,))
+        return apply(ROWS[np.power], (self, other))
+
+    def __rpow__(self, other: Any) -> Array:
+        return apply(ROWS[np.power], (other, self))
+
+    def __neg__(self) -> Array:
+        return apply(ROWS[np.negative], (self,))
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Array:
+        return apply(ROWS[np.absolute], (self,))
+
+    def __eq__(self, other: Any) -> Any:
+        return self.data == value(other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self.data != value(other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self.data < value(other)
+
+    def __le__(self, other: Any) -> Any:
+        return self.data <= value(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self.data > value(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self.data >= value(other)
+
+    __hash__ = object.__hash__
+
+
+_new = Tensor.__new__
+
+
+def value(a: Array) -> Any:
+    """The plain array behind a Tensor; anything else as it is."""
+    return a.data if isinstance(a, Tensor) else a
+
+
+def detach(a: Array) -> Any:
+    """`value`, said where a derivative is meant to stop."""
+    return value(a)
+
+
+def grad(
+    y: Array, inputs: Sequence[Tensor], gradient: Array = None, create_graph: bool = False
+) -> list[Any]:
+    """[∂(Σ gradient·y)/∂x for x in inputs], as arrays (Tensors with `create_graph`).
+
+    Leaves every `.grad` alone. An input that y doesn't depend on gets zeros.
+    Raises as `Tensor.backward` does.
+    """
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise InputError(f"inputs[{i}] is {type(x).__name__}; expected a Tensor")
+    grads, _, owned = _pull_back(y, gradient, create_graph, inputs)
+    found = [grads.get(id(x)) for x in inputs]
+    return [_own(g, x, id(x) in owned or create_graph) for g, x in zip(found, inputs, strict=True)]
+
+
+def _own(g: Array, x: Tensor, owned: bool) -> Array:
+    if g is None:
+        return np.zeros_like(x.data)
+    return g if owned else np.array(g)
+
+
+def jacobian(f: Callable[[Tensor], Array], x: Any, create_graph: bool = False) -> Array:
+    """∂f/∂x at x, shape (*f(x).shape, *x.shape): one backward pass per entry of f(x).
+
+    x: array (or Tensor, when the result is to be differentiated in turn with `create_graph`).
+    """
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    y = f(x)
+    basis = np.eye(y.size, dtype=x.dtype).reshape(y.size, *y.shape)
+    rows = [grad(y, [x], e, create_graph)[0] for e in basis]
+    if not rows:
+        return np.zeros((*y.shape, *x.shape), x.dtype)
+    return np.reshape(np.stack(rows), (*y.shape, *x.shape))
+
+
+def _pull_back(
+    root: Tensor, gradient: Array, create_graph: bool, inputs: Sequence[Tensor] | None
+) -> tuple[dict[int, Any], list[Tensor], set[int]]:
+    """Gradients by id of Tensor, the leaves met, and the ids whose array nobody else holds."""
+    nodes, leaves = _ancestors(root)
+    wanted = None if inputs is None else _leading_to(inputs, nodes)
+    keep = set() if inputs is None else {id(x) for x in inputs}
+    grads: dict[int, Any] = {id(root): _seed(root, gradient, create_graph)}
+    owned: set[int] = set()
+    for node in nodes:
+        k = id(node)
+        if k not in grads:
+            continue
+        g = grads[k] if k in keep else grads.pop(k)
+        owned.discard(k)
+        _visit(node, g, grads, owned, wanted, create_graph)
+    reached = [leaf for leaf in leaves if id(leaf) in grads]
+    return grads, reached, owned
+
+
+def _visit(
+    node: Tensor,
+    g: Array,
+    grads: dict[int, Any],
+    owned: set[int],
+    wanted: set[int] | None,
+    create_graph: bool,
+) -> None:
+    """Push g = ∂L/∂node on to the node's arguments."""
+    row, args, options = node._row, node._args, node._options
+    assert row is not None
+    _check_unwritten(node, row)
+    values = args if create_graph else [a.data if type(a) is Tensor else a for a in args]
+    z = node if create_graph else node.data
+    for i, a in enumerate(args):
+        if type(a) is not Tensor or (wanted is not None and id(a) not in wanted):
+            continue
+        gi = row.pull_back(i, g, z, values, options)
+        if gi is None:
+            continue
+        if gi.shape != a.data.shape:
+            gi = unbroadcast(gi, a.data.shape)
+        k = id(a)
+        if k not in grads:
+            grads[k] = gi
+            if not create_graph and gi is not g and type(gi) is np.ndarray and gi.base is None:
+                owned.add(k)
+        elif k in owned:
+            grads[k] += gi
+        else:
+            grads[k] = grads[k] + gi
+            if type(grads[k]) is np.ndarray:
+                owned.add(k)
+
+
+def _ancestors(root: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Computed Tensors behind root, newest first, and the leaves behind them."""
+    if not isinstance(root, Tensor):
+        raise InputError(f"y is {type(root).__name__}; expected a Tensor (made inside no_grad?)")
+    seen, stack = {id(root)}, [root]
+    nodes: list[Tensor] = []
+    leaves: list[Tensor] = []
+    while stack:
+        node = stack.pop()
+        if node._row is None:
+            leaves.append(node)
+            continue
+        nodes.append(node)
+        for a in node._args:
+            if type(a) is Tensor and id(a) not in seen:
+                seen.add(id(a))
+                stack.append(a)
+    # A Tensor is made after its arguments, so the order of making is a topological order.
+    nodes.sort(key=_age, reverse=True)
+    return nodes, leaves
+
+
+def _age(node: Tensor) -> int:
+    return node._index
+
+
+def _leading_to(inputs: Sequence[Tensor], nodes: list[Tensor]) -> set[int]:
+    """Ids of the Tensors that depend on one of `inputs`: the others need no gradient."""
+    wanted = {id(x) for x in inputs}
+    for node in reversed(nodes):
+        if any(type(a) is Tensor and id(a) in wanted for a in node._args):
+            wanted.add(id(node))
+    return wanted
+
+
+def _seed(root: Tensor, gradient: Array, create_graph: bool) -> Array:
+    if gradient is None:
+        if root.size != 1:
+            raise InputError(f"gradient is missing; y has shape {root.shape}, not a single number")
+        gradient = np.ones_like(root.data)
+    if gradient.shape != root.shape or gradient.dtype != root.dtype:
+        raise InputError(
+            f"gradient is {gradient.dtype}{gradient.shape}; expected {root.dtype}{root.shape}"
+        )
+    if create_graph:
+        return gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+    return value(gradient)
+
+
+def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
+    """Sum g over the axes along which an argument of this shape was repeated."""
+    extra = g.ndim - len(shape)
+    stretched = tuple(
+        i for i, n in enumerate(g.shape) if i < extra or (shape[i - extra] == 1 and n != 1)
+    )
+    return np.reshape(np.sum(g, axis=stretched), shape)
+
+
+def _check_unwritten(node: Tensor, row: Row) -> None:
+    if sum(a._version for a in node._args if type(a) is Tensor) != node._stamp:
+        raise RuntimeError(f"{row.name}: an argument was written to after it was used here")
+    if node._checksums is not None and node._checksums != _checksums(node):
+        raise RuntimeError(f"{row.name}: an array was written to behind its Tensor's back")
+
+
+def _checksums(node: Tensor) -> list[int]:
+    arrays = [value(a) for a in (*node._args, node)]
+    return [zlib.crc32(np.ascontiguousarray(a).tobytes()) for a in arrays if hasattr(a, "dtype")]
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside, nothing is recorded: operations on Tensors return plain ndarrays."""
+    token = _mode.set(_SILENT)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+@contextmanager
+def debug() -> Iterator[None]:
+    """Inside, every array is checksummed; `backward` raises if one was changed under its Tensor."""
+    token = _mode.set(_CHECKED)
+    try:
+        yield
+    finally:
+        _mode.reset(token)

@@ -1,0 +1,327 @@
+"""How good is a model: its likelihood on data it hasn't seen, and two-sample distances.
+
+An explicit model is scored by its log-likelihood, one number per sample in nats. A model without
+one can only be asked whether its samples can be told from data, and two tests ask it: the kernel
+MMD (Gretton et al. 2012) beside the null distribution of its own permutations, and the accuracy
+of a classifier trained to tell the two apart (Lopez-Paz & Oquab 2017). Both say little without a
+baseline, so `distance` gives the same figures for real data nobody trained on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core import Array, no_grad, value
+from core.errors import InputError
+from core.random import Generator, bits, integers, permutation
+
+if TYPE_CHECKING:
+    from core.data import Dataset, Split
+
+IMPORTANCE_SAMPLES = 100
+"""k of the importance-weighted bound that latent models are scored by."""
+
+_BATCH = 250
+_BANDWIDTH_FACTORS = (0.25, 0.5, 1.0, 2.0)
+_MOST_POINTS = 1000
+
+
+# --- likelihood ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Negative log-likelihood of held-out data, in nats per sample: its mean and standard error.
+
+    `bound` is None when the likelihood is exact, else the name of the bound: the true figure is
+    at most `nats`. `gap` is mean(log p_true − log p_model), where the true density is known; being
+    paired it is far more exact than the difference of two means. `impossible` counts samples the
+    model gives probability 0, which make `nats` infinite.
+    """
+
+    nats: float
+    se: float
+    count: int
+    bits_per_dim: float | None
+    bound: str | None
+    impossible: int = 0
+    gap: float | None = None
+    gap_se: float | None = None
+
+
+def likelihood(model: Any, data: Dataset, split: str = "test", *, seed: int = 0) -> Likelihood:
+    """Score `model` on one split of `data`. Raises InputError if it has no likelihood."""
+    part: Split = getattr(data, split)
+    log_p, bound = _log_likelihoods(model, part.x, seed)
+    mean, se = mean_and_se(-log_p)
+    score = {
+        "nats": mean,
+        "se": se,
+        "count": len(log_p),
+        "bits_per_dim": _bits_per_dim(mean, data, part.x.shape[1]),
+        "bound": bound,
+        "impossible": int(np.sum(np.isneginf(log_p))),
+    }
+    if data.log_density is not None:
+        score["gap"], score["gap_se"] = mean_and_se(_true_log_density(data, part.x) - log_p)
+    return Likelihood(**score)
+
+
+def is_implicit(model: Any) -> bool:
+    """Whether `model` (a class or an object) can sample but not say how likely a sample is."""
+    return not any(hasattr(model, name) for name in ("log_prob", "importance_log_prob", "elbo"))
+
+
+def mean_and_se(values: Array) -> tuple[float, float]:
+    """Mean of `values` (N,) and its standard error, std(ddof=1)/√N, in float64."""
+    values = np.asarray(values, dtype=np.float64)
+    if not np.all(np.isfinite(values)):
+        return float(np.mean(values)), math.nan
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return float(np.mean(values)), spread / math.sqrt(len(values))
+
+
+def _log_likelihoods(model: Any, x: Array, seed: int) -> tuple[Array, str | None]:
+    """log p(x) or a lower bound on it, (N,), and the bound's name (None: exact)."""
+    rng = Generator(seed, stream="noise")
+    if hasattr(model, "log_prob"):
+        return _in_batches(model.log_prob, x), None
+    if hasattr(model, "importance_log_prob"):
+        k = IMPORTANCE_SAMPLES
+        name = f"importance-weighted, k = {k}"
+        return _in_batches(lambda b: model.importance_log_prob(b, k, rng), x), name
+    if hasattr(model, "elbo"):
+        return _in_batches(lambda b: model.elbo(b, rng), x), "ELBO"
+    raise InputError(
+        f"{type(model).__name__} is an implicit model: it has no likelihood, only samples; "
+        "`genzoo zoo` reports their distance from data"
+    )
+
+
+def _in_batches(function: Any, x: Array) -> Array:
+    with no_grad():
+        parts = [value(function(x[i : i + _BATCH])) for i in range(0, len(x), _BATCH)]
+    log_p = np.concatenate(parts).astype(np.float64)
+    if np.any(np.isnan(log_p)):
+        raise InputError(f"the model's log-likelihood is NaN on {np.sum(np.isnan(log_p))} samples")
+    return log_p
+
+
+def _bits_per_dim(nats: float, data: Dataset, dim: int) -> float | None:
+    """Bits per dimension; None for a density, whose value depends on the data's units."""
+    return None if data.domain == "continuous" else nats / (dim * math.log(2))
+
+
+def _true_log_density(data: Dataset, x: Array) -> Array:
+    assert data.log_density is not None
+    return np.asarray(data.log_density(x.astype(np.float64)), dtype=np.float64)
+
+
+# --- baselines: the floor of shame, and the floor nobody can pass --------------------------------
+
+
+def baselines(data: Dataset) -> dict[str, Likelihood]:
+    """Likelihoods that need no model: uniform, independent dimensions, and the truth if known."""
+    x = data.test.x
+    if data.domain == "continuous":
+        rows = {"independent Gaussian": _independent_gaussian(data.train.x, x)}
+        if data.log_density is not None:
+            rows["the true density"] = _true_log_density(data, x)
+    elif data.levels == 2:
+        rows = {
+            "uniform": np.full(len(x), -x.shape[1] * math.log(2)),
+            "independent Bernoulli": _independent_categorical(data.train.x, x, 2),
+        }
+    else:
+        levels = data.levels or 1 + int(max(s.x.max() for s in (data.train, data.test)))
+        rows = {
+            "uniform": np.full(len(x), -x.shape[1] * math.log(levels)),
+            "independent categorical": _independent_categorical(data.train.x, x, levels),
+        }
+    return {name: _as_likelihood(log_p, data) for name, log_p in rows.items()}
+
+
+def _as_likelihood(log_p: Array, data: Dataset) -> Likelihood:
+    mean, se = mean_and_se(-log_p)
+    bits = _bits_per_dim(mean, data, data.test.x.shape[1])
+    score = Likelihood(mean, se, len(log_p), bits, None, int(np.sum(np.isneginf(log_p))))
+    if data.log_density is None:
+        return score
+    gap, gap_se = mean_and_se(_true_log_density(data, data.test.x) - log_p)
+    return Likelihood(score.nats, score.se, score.count, bits, None, score.impossible, gap, gap_se)
+
+
+def _independent_categorical(train: Array, x: Array, levels: int) -> Array:
+    """Each dimension on its own, counted with one pseudo-count per value (Laplace)."""
+    values = np.arange(levels)
+    counts = np.sum(train[:, :, None] == values, axis=0) + 1.0  # (D, levels)
+    log_p = np.log(counts / np.sum(counts, axis=1, keepdims=True))
+    chosen: Array = log_p[np.arange(x.shape[1]), x.astype(np.int64)]  # (N, D)
+    return chosen.sum(axis=1)
+
+
+def _independent_gaussian(train: Array, x: Array) -> Array:
+    mu, var = train.mean(axis=0, dtype=np.float64), train.var(axis=0, dtype=np.float64) + 1e-12
+    log_p = -0.5 * ((x - mu) ** 2 / var + np.log(2 * np.pi * var))
+    return np.sum(log_p, axis=1)
+
+
+# --- two-sample distances -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MMD:
+    """Unbiased MMD² of two samples, the 95 % quantile of its permutation null, and the p-value."""
+
+    mmd2: float
+    null_95: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Cross-validated accuracy of telling two samples apart: ½ when nothing can, and its error."""
+
+    mean: float
+    se: float
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Samples against real data, beside fresh real data against the same real data."""
+
+    count: int
+    mmd: MMD
+    accuracy: Accuracy
+    baseline_mmd: MMD
+    baseline_accuracy: Accuracy
+
+
+def distance(samples: Array, data: Dataset, *, seed: int = 0, permutations: int = 500) -> Distance:
+    """Compare `samples` with held-out `data` (validation and test, cut into two random halves).
+
+    One half is what the samples are compared with; the other half, compared with it too, is the
+    baseline that a perfect model would reach. All three have the same size, at most 1000.
+    Pixels are rounded to the values the data has, or the decimals alone would give them away.
+    """
+    real, fresh = held_out_halves(data, seed)
+    if len(samples) < len(real):
+        raise InputError(f"samples must be at least {len(real)}, got {len(samples)}")
+    fake = round_to(samples[: len(real)], data)
+    return Distance(
+        count=len(real),
+        mmd=mmd_test(fake, real, permutations=permutations, seed=seed),
+        accuracy=classifier_accuracy(fake, real, seed=seed),
+        baseline_mmd=mmd_test(fresh, real, permutations=permutations, seed=seed),
+        baseline_accuracy=classifier_accuracy(fresh, real, seed=seed),
+    )
+
+
+def held_out_halves(data: Dataset, seed: int) -> tuple[Array, Array]:
+    """Validation and test data, shuffled and cut in two equal halves of at most 1000 rows."""
+    x = np.concatenate([data.validation.x, data.test.x])
+    n = min(len(x) // 2, _MOST_POINTS)
+    x = x[permutation(seed, len(x))[: 2 * n]].astype(np.float64)
+    return x[:n], x[n:]
+
+
+def round_to(samples: Array, data: Dataset) -> Array:
+    """Each value of `samples` at the nearest value that `data` takes, if it has at most 256."""
+    if data.image_shape is None:
+        return np.asarray(samples, dtype=np.float64)
+    grid = np.unique(data.train.x).astype(np.float64)
+    if len(grid) > 256:
+        return np.asarray(samples, dtype=np.float64)
+    midpoints = (grid[1:] + grid[:-1]) / 2
+    return grid[np.searchsorted(midpoints, samples)]
+
+
+def squared_distances(x: Array) -> Array:
+    """Squared Euclidean distance between all rows of `x` (N, D): (N, N), zero diagonal."""
+    x = x - x.mean(axis=0)
+    norms = np.sum(x * x, axis=1)
+    d2: Array = np.maximum(norms[:, None] + norms - 2 * x @ x.T, 0.0)
+    np.fill_diagonal(d2, 0.0)
+    return d2
+
+
+def gram(x: Array) -> Array:
+    """Mean of Gaussian kernels exp(−‖x−y‖²/2σ²) over σ = {¼, ½, 1, 2} × the median distance.
+
+    One bandwidth at the median sees the shape of the whole, smaller ones the modes inside it.
+    The median is taken over the pooled sample, so that relabelling rows doesn't change the kernel
+    and the permutation test keeps its exact size.
+    """
+    d2 = squared_distances(x)
+    median = np.median(d2[np.triu_indices(len(x), 1)])
+    if not median > 0:
+        raise InputError("x and y must hold distinct points: their median distance is 0")
+    kernels = [np.exp(d2 / (-2 * f * f * median)) for f in _BANDWIDTH_FACTORS]
+    return np.asarray(sum(kernels) / len(kernels))
+
+
+def mmd2(k: Array, in_x: Array) -> Array:
+    """Unbiased MMD² for each column of `in_x` (N, P): which rows of the kernel (N, N) are X.
+
+    Gretton et al. 2012, Eq. 3: means of k over pairs of *different* points within X and within Y,
+    minus twice the mean over pairs across. It is 0 on average when X and Y have one distribution,
+    and so half of the time negative.
+    """
+    k = k - np.diag(np.diag(k))
+    z = in_x.astype(k.dtype)  # (N, P)
+    n, m = z.sum(axis=0), (1 - z).sum(axis=0)
+    kz = k @ z
+    xx = np.sum(z * kz, axis=0)
+    xy = np.sum(kz, axis=0) - xx
+    yy = np.sum(k) - xx - 2 * xy
+    result: Array = xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
+    return result
+
+
+def mmd_test(x: Array, y: Array, *, permutations: int = 500, seed: int = 0) -> MMD:
+    """MMD² of `x` (n, D) and `y` (m, D) beside the null of `permutations` random relabellings."""
+    pooled = _pooled(x, y)
+    k = gram(pooled)
+    in_x = np.arange(len(pooled)) < len(x)
+    order = np.argsort(bits(seed, (permutations, len(pooled)), stream="shuffle"), axis=1)
+    observed = float(mmd2(k, in_x[:, None])[0])
+    null = mmd2(k, in_x[order].T)
+    p = (1 + int(np.sum(null >= observed))) / (1 + permutations)
+    return MMD(observed, float(np.quantile(null, 0.95)), p)
+
+
+def classifier_accuracy(x: Array, y: Array, *, folds: int = 5, seed: int = 0) -> Accuracy:
+    """Cross-validated accuracy of a random forest at telling rows of `x` from rows of `y`.
+
+    `x` and `y` must have equally many rows, so that guessing scores ½. The standard error is that
+    of a proportion.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    if len(x) != len(y):
+        raise InputError(f"x and y must have equally many rows, got {len(x)} and {len(y)}")
+    pooled = _pooled(x, y)
+    labels = np.repeat([0, 1], [len(x), len(y)])
+    state = int(integers(seed, 0, 2**31 - 1, (1,))[0])
+    forest = RandomForestClassifier(n_estimators=100, min_samples_leaf=2, random_state=state)
+    split = StratifiedKFold(folds, shuffle=True, random_state=state)
+    right = cross_val_predict(forest, pooled, labels, cv=split) == labels
+    mean = float(np.mean(right))
+    return Accuracy(mean, math.sqrt(mean * (1 - mean) / len(right)))
+
+
+def _pooled(x: Array, y: Array) -> Array:
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
+        raise InputError(
+            "x and y must be (n, D) and (m, D) with n, m ≥ 2, "
+            f"got shapes {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    pooled = np.concatenate([x, y]).astype(np.float64)
+    if not np.all(np.isfinite(pooled)):
+        raise InputError("x and y must be finite, got NaN or infinity")
+    return pooled
