@@ -172,8 +172,15 @@ row(
     lambda g, z, x: g * np.exp(-0.5 * x * x - z) * (1 / math.sqrt(2 * math.pi)),
 )
 row(special.gammaln, lambda g, z, x: g * special.psi(x))
-row(special.psi, lambda g, z, x: g * special.zeta(2.0, x))
-row(special.zeta, None, lambda g, z, s, q: -g * s * special.zeta(s + 1, q))
+
+
+def zeta(s: Any, q: Any) -> Any:
+    """Σ_k (k + q)^(−s): the derivatives of digamma (SciPy's own zeta is no ufunc)."""
+    return special.zeta(s, q)
+
+
+_zeta = row(zeta, None, lambda g, z, s, q: -g * s * _zeta(s + 1, q))
+row(special.psi, lambda g, z, x: g * _zeta(2.0, x))
 row(
     special.xlogy,
     lambda g, z, x, y: g * np.log(y),
