@@ -1,0 +1,1 @@
+"""Measurements of what the tables list; `python -m bench` runs them all."""

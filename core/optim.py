@@ -91,9 +91,7 @@ class Optimiser:
             for name, part in zip(self.params, self._slices, strict=True):
                 buffer[part] = arrays[f"{letter}.{name}"].reshape(-1)
 
-    def _direction(
-        self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int
-    ) -> None:
+    def _direction(self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int) -> None:
         raise NotImplementedError
 
     def _gather(self, lr: float) -> list[int]:
@@ -156,9 +154,7 @@ class SGD(Optimiser):
         self.letters = ("v",) if momentum else ()
         super().__init__(params, lr, weight_decay)
 
-    def _direction(
-        self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int
-    ) -> None:
+    def _direction(self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int) -> None:
         for v in buffers:  # none without momentum
             v *= self.momentum
             v += g
@@ -187,9 +183,7 @@ class Adam(Optimiser):
         self.eps = _at_least_zero("eps", eps)
         super().__init__(params, lr, weight_decay)
 
-    def _direction(
-        self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int
-    ) -> None:
+    def _direction(self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int) -> None:
         (m, v), (beta1, beta2) = buffers, self.betas
         m *= beta1  # m ← β₁m + (1 − β₁)g
         m += np.multiply(g, 1 - beta1, out=scratch)

@@ -12,14 +12,15 @@ so the noise of sample 7 is the same whether it is drawn alone or in a batch, on
 An array of shape (N, …) holds N samples; the axes after the first, flattened, are the elements.
 
     uniform  u = |x| · 2⁻³¹ with x the word as int32, folded (x < 0 → −x−1): 0 occurs, 1 never
-    normal   lanes (0, 1) and (2, 3) are the pairs (u₁, u₂) of Box & Muller; element 2i of a sample is
-             √(−2 ln u₁) cos 2πu₂, element 2i+1 the same with sin; u₁ ≥ 10⁻⁷, so |z| ≤ 5.68
+    normal   lanes (0, 1) and (2, 3) are the pairs (u₁, u₂) of Box & Muller; element 2i of a sample
+             is √(−2 ln u₁) cos 2πu₂, element 2i+1 the same with sin; u₁ ≥ 10⁻⁷, so |z| ≤ 5.68
 
 float64 asks for the same numbers, widened: both precisions see the same noise.
-Uniforms and integers are equal bit for bit everywhere; normals to 4 ulp (libraries' log, sin, cos).
+Uniforms and integers are equal bit for bit everywhere; normals to 4 ulp (logarithms, sines and
+cosines differ between libraries).
 
-Sources: Salmon, Moraes, Dror & Shaw, Parallel Random Numbers: As Easy as 1, 2, 3 (2011); Box & Muller
-1958; Lemire, Fast Random Integer Generation in an Interval (2019). MISSION row K6.
+Sources: Salmon, Moraes, Dror & Shaw, Parallel Random Numbers: As Easy as 1, 2, 3 (2011); Box &
+Muller (1958); Lemire, Fast Random Integer Generation in an Interval (2019). MISSION row K6.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from operator import index
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from core.errors import InputError
 
+T = TypeVar("T")
 Shape = int | tuple[int, ...]
 Words = NDArray[np.uint32]
 
@@ -68,12 +70,13 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, seed: int) -> tuple[Words, Words,
     c0 … c3: integers or integer arrays in [0, 2³²). seed: the key, in [0, 2⁶⁴).
     """
     key = _integer("seed", seed, 0, 2**64)
-    words = _ten_rounds(*(_counter(f"c{i}", c) for i, c in enumerate((c0, c1, c2, c3))), key)
-    x0, x1, x2, x3 = (w.astype(np.uint32) for w in np.broadcast_arrays(*words))
+    counters = [_counter(f"c{i}", c) for i, c in enumerate((c0, c1, c2, c3))]
+    words = _ten_rounds(*np.broadcast_arrays(*counters), key)
+    x0, x1, x2, x3 = (np.asarray(w, np.uint32) for w in words)
     return x0, x1, x2, x3
 
 
-def _ten_rounds(c0: Any, c1: Any, c2: Any, c3: Any, key: int) -> tuple[Any, Any, Any, Any]:
+def _ten_rounds(c0: Any, c1: Any, c2: Any, c3: Any, key: int) -> tuple[Any, ...]:
     """The bijection on counters, as uint64 arrays that hold 32-bit values."""
     k0, k1 = key & 0xFFFFFFFF, key >> 32
     for _ in range(10):
@@ -125,7 +128,7 @@ def normal(
     """Standard normal by Box and Muller, |z| ≤ 5.68. Arguments as in `bits`."""
     shape, samples, elements = _layout(shape, first)
     quads = _quads(_seed(seed), samples, elements, _step(step), _stream(stream), first)
-    z = _box_muller(_fold(quads)).astype(_float(dtype), copy=False)
+    z = _normal(quads).astype(_float(dtype), copy=False)
     return z.reshape(samples, -1)[:, :elements].reshape(shape)
 
 
@@ -209,7 +212,7 @@ class Generator:
         """A random order of 0 … n−1."""
         return self._next(permutation, n)
 
-    def _next(self, draw: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _next(self, draw: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         out = draw(self.seed, *args, step=self.step, stream=self.stream, **kwargs)
         self.step += 1
         return out
@@ -254,18 +257,24 @@ def _fold(words: Words) -> NDArray[np.float32]:
     return (x ^ (x >> 31)).astype(np.float32) * np.float32(4.6566127342e-10)  # ~x = −x−1
 
 
-def _box_muller(u: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Normals from uniforms, pair by pair along the flattened array; same shape.
+def _normal(words: Words) -> NDArray[np.float32]:
+    """Normals from words, pair by pair along the flattened array; same shape."""
+    pairs = words.reshape(-1, 2)
+    z = np.empty(pairs.shape, np.float32)
+    for i in range(0, len(pairs), _BLOCK):
+        u = _fold(pairs[i : i + _BLOCK])
+        z[i : i + _BLOCK, 0], z[i : i + _BLOCK, 1] = box_muller(u[:, 0], u[:, 1])
+    return z.reshape(words.shape)
 
-    The angle is taken in float32 as a GPU does; log, √, cos and sin in float64, then one rounding.
+
+def box_muller(u1: NDArray[Any], u2: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two independent normals from two independent uniforms, as float64 yet to be rounded.
+
+    The angle is taken in float32, as a GPU does; logarithm, root, cosine and sine in float64.
     """
-    pairs = u.reshape(-1, 2)
-    u1 = np.maximum(pairs[:, 0], np.float32(1e-7)).astype(np.float64)
-    angle = (np.float32(math.tau) * pairs[:, 1]).astype(np.float64)
-    r = np.sqrt(-2.0 * np.log(u1))
-    z = np.empty_like(pairs)
-    z[:, 0], z[:, 1] = r * np.cos(angle), r * np.sin(angle)
-    return z.reshape(u.shape)
+    r = np.sqrt(-2.0 * np.log(np.maximum(u1, np.float32(1e-7)).astype(np.float64)))
+    angle = (np.float32(math.tau) * u2).astype(np.float64)
+    return r * np.cos(angle), r * np.sin(angle)
 
 
 # Arguments
@@ -319,7 +328,7 @@ def _counter(name: str, c: Any) -> NDArray[np.uint64]:
     c = np.asarray(c)
     if c.dtype.kind not in "iu" or (c.size and (int(c.min()) < 0 or int(c.max()) >= 2**32)):
         raise InputError(f"{name} must hold integers in [0, 2**32)")
-    return c.astype(np.uint64)
+    return np.asarray(c, np.uint64)
 
 
 def _float(dtype: DTypeLike) -> np.dtype[Any]:

@@ -46,18 +46,18 @@ class Row:
     bind: turns the caller's (args, kwargs) into (arrays, options), refusing what is unsupported.
     """
 
-    __slots__ = ("bind", "casts", "forward", "name", "vjps")
+    __slots__ = ("bind", "casts", "forward", "name", "variadic", "vjps")
 
     def __init__(
         self,
         name: str,
         forward: Callable[..., Any],
-        vjps: tuple[Callable[..., Any] | None, ...] | Callable[..., Any],
+        vjps: Any,
         bind: Callable[..., tuple[tuple[Any, ...], Options]],
         casts: bool = False,
     ) -> None:
         self.name, self.forward, self.vjps, self.bind = name, forward, vjps, bind
-        self.casts = casts
+        self.casts, self.variadic = casts, not isinstance(vjps, tuple)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
         """Apply the operation: recorded where an argument is a Tensor, plain NumPy otherwise."""
@@ -65,13 +65,6 @@ class Row:
         if any(type(a) is Tensor for a in arrays):
             return apply(self, arrays, options)
         return self.forward(*arrays, **options)
-
-    def pull_back(self, i: int, g: Array, z: Array, args: Sequence[Any], options: Options) -> Array:
-        """∂L/∂(argument i), given g = ∂L/∂z; None where the row has no such derivative."""
-        if not isinstance(self.vjps, tuple):
-            return self.vjps(i, g, z, *args, **options)
-        vjp = self.vjps[i]
-        return None if vjp is None else vjp(g, z, *args, **options)
 
     def __repr__(self) -> str:
         return f"Row({self.name})"
@@ -299,11 +292,11 @@ class Tensor:
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Array:
         """np.sum."""
-        return np.sum(self, axis=axis, keepdims=keepdims)
+        return apply(ROWS[np.sum], (self,), {"axis": axis, "keepdims": keepdims})
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Array:
         """np.mean."""
-        return np.mean(self, axis=axis, keepdims=keepdims)
+        return apply(ROWS[np.mean], (self,), {"axis": axis, "keepdims": keepdims})
 
     def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Array:
         """np.var."""
@@ -343,7 +336,8 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> Array:
         """np.reshape."""
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+        shape = shape[0] if len(shape) == 1 else shape
+        return apply(ROWS[np.reshape], (self,), {"shape": shape})
 
     def ravel(self) -> Array:
         """np.ravel."""
@@ -526,22 +520,29 @@ def _visit(
     for i, a in enumerate(args):
         if type(a) is not Tensor or (wanted is not None and id(a) not in wanted):
             continue
-        gi = row.pull_back(i, g, z, values, options)
-        if gi is None:
+        if row.variadic:
+            gi = row.vjps(i, g, z, *values, **options)
+        elif row.vjps[i] is None:
             continue
+        else:
+            gi = row.vjps[i](g, z, *values, **options)
         if gi.shape != a.data.shape:
             gi = unbroadcast(gi, a.data.shape)
-        k = id(a)
-        if k not in grads:
-            grads[k] = gi
-            if not create_graph and gi is not g and type(gi) is np.ndarray and gi.base is None:
-                owned.add(k)
-        elif k in owned:
-            grads[k] += gi
-        else:
-            grads[k] = grads[k] + gi
-            if type(grads[k]) is np.ndarray:
-                owned.add(k)
+        _accumulate(id(a), gi, g, grads, owned)
+
+
+def _accumulate(k: int, gi: Array, g: Array, grads: dict[int, Any], owned: set[int]) -> None:
+    """grads[k] += gi, in place only where nobody else can hold the array."""
+    if k not in grads:
+        grads[k] = gi
+        if gi is not g and type(gi) is np.ndarray and gi.base is None:
+            owned.add(k)
+    elif k in owned:
+        grads[k] += gi
+    else:
+        grads[k] = grads[k] + gi
+        if type(grads[k]) is np.ndarray:
+            owned.add(k)
 
 
 def _ancestors(root: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -603,7 +604,11 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _check_unwritten(node: Tensor, row: Row) -> None:
-    if sum(a._version for a in node._args if type(a) is Tensor) != node._stamp:
+    stamp = 0
+    for a in node._args:
+        if type(a) is Tensor:
+            stamp += a._version
+    if stamp != node._stamp:
         raise RuntimeError(f"{row.name}: an argument was written to after it was used here")
     if node._checksums is not None and node._checksums != _checksums(node):
         raise RuntimeError(f"{row.name}: an array was written to behind its Tensor's back")

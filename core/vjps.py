@@ -11,6 +11,7 @@ return plain arrays.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +41,7 @@ def row(
     keywords: what may be given by name only.
     key: where the table files the row, if not under the function itself.
     """
-    name = function.__name__
+    name = getattr(key, "__name__", function.__name__)
     made = Row(name, function, vjps, _binder(name, len(vjps), options, keywords), casts)
     ROWS[key or function] = made
     return made
@@ -179,7 +180,7 @@ def zeta(s: Any, q: Any) -> Any:
     return special.zeta(s, q)
 
 
-_zeta = row(zeta, None, lambda g, z, s, q: -g * s * _zeta(s + 1, q))
+_zeta: Row = row(zeta, None, lambda g, z, s, q: -g * s * _zeta(s + 1, q))
 row(special.psi, lambda g, z, x: g * _zeta(2.0, x))
 row(
     special.xlogy,
@@ -239,8 +240,25 @@ def _normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return tuple(a % ndim for a in axes)
 
 
+def spread(g: Any, shape: tuple[int, ...]) -> Any:
+    """g repeated along its axes of length 1: np.broadcast_to, but an array of its own."""
+    out = np.empty(shape, g.dtype)
+    out[...] = g
+    return out
+
+
+_spread = row(spread, lambda g, z, x, shape: g, options=("shape",))
+
+
+_reduce: Any = np.add.reduce  # np.sum without its Python wrapper
+
+
+def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return _reduce(x, axis=axis, keepdims=keepdims)
+
+
 def _sum_vjp(g: Array, z: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    return np.broadcast_to(_restore(g, x.shape, axis, keepdims), x.shape)
+    return _spread(_restore(g, x.shape, axis, keepdims), x.shape)
 
 
 def _mean_vjp(g: Array, z: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
@@ -254,7 +272,7 @@ def _extreme_vjp(g: Array, z: Array, x: Array, axis: Any = None, keepdims: bool 
     return _restore(g, x.shape, axis, keepdims) * share
 
 
-row(np.sum, _sum_vjp, options=("axis",), keywords=("keepdims",))
+row(_sum, _sum_vjp, options=("axis",), keywords=("keepdims",), key=np.sum)
 row(np.mean, _mean_vjp, options=("axis",), keywords=("keepdims",))
 row(np.max, _extreme_vjp, options=("axis",), keywords=("keepdims",))
 row(np.min, _extreme_vjp, options=("axis",), keywords=("keepdims",))
@@ -489,24 +507,32 @@ def _einsum(*operands: Any, subscripts: str) -> Any:
     return np.einsum(subscripts, *operands)
 
 
-def _einsum_vjp(i: int, g: Array, z: Array, *operands: Array, subscripts: str) -> Array:
+@functools.lru_cache(maxsize=1024)
+def _einsum_plan(i: int, subscripts: str) -> tuple[str, str]:
+    """The einsum that gives ∂L/∂(operand i) from g and the others, and the letters it yields.
+
+    A letter found in operand i alone was summed over; it is missing here and broadcast later.
+    """
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
-    others = [(t, o) for j, (t, o) in enumerate(zip(terms, operands, strict=True)) if j != i]
-    sources = [(output, g), *others]
-    known = "".join(letter for letter in terms[i] if any(letter in t for t, _ in sources))
-    spec = ",".join(t for t, _ in sources) + "->" + known
-    part = np.einsum(spec, *[o for _, o in sources])
-    # A letter found in operand i alone was summed over: every entry gets the same derivative.
-    lengths = tuple(
-        n if s in known else 1 for s, n in zip(terms[i], operands[i].shape, strict=True)
-    )
-    return np.broadcast_to(np.reshape(part, lengths), operands[i].shape)
+    sources = [output, *terms[:i], *terms[i + 1 :]]
+    known = "".join(letter for letter in terms[i] if any(letter in t for t in sources))
+    return ",".join(sources) + "->" + known, terms[i]
 
 
-def _bind_einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Bound:
-    if kwargs:
-        raise TypeError(f"einsum: keyword {sorted(kwargs)[0]!r} is not supported on a Tensor")
+def _einsum_vjp(i: int, g: Array, z: Array, *operands: Array, subscripts: str) -> Array:
+    spec, term = _einsum_plan(i, subscripts)
+    part = np.einsum(spec, g, *operands[:i], *operands[i + 1 :])
+    known, shape = spec.split("->")[1], operands[i].shape
+    if known == term:
+        return part
+    lengths = tuple(n if s in known else 1 for s, n in zip(term, shape, strict=True))
+    return _spread(np.reshape(part, lengths), shape)
+
+
+@functools.lru_cache(maxsize=1024)
+def _explicit(subscripts: str) -> str:
+    """The subscripts with their output spelled out; raises for what has no row."""
     spec = subscripts.replace(" ", "")
     if "." in spec:
         raise TypeError(f"einsum: subscripts {subscripts!r} has an ellipsis; name every axis")
@@ -515,7 +541,13 @@ def _bind_einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Bound:
         spec += "->" + "".join(sorted(s for s in set(letters) if letters.count(s) == 1))
     if any(len(set(term)) != len(term) for term in spec.split("->")[0].split(",")):
         raise TypeError(f"einsum: {subscripts!r} repeats a letter within one operand")
-    return operands, {"subscripts": spec}
+    return spec
+
+
+def _bind_einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Bound:
+    if kwargs:
+        raise TypeError(f"einsum: keyword {sorted(kwargs)[0]!r} is not supported on a Tensor")
+    return operands, {"subscripts": _explicit(subscripts)}
 
 
 ROWS[np.einsum] = Row("einsum", _einsum, _einsum_vjp, _bind_einsum)

@@ -178,6 +178,7 @@ def _shapes(torch: Any) -> list[Case]:
         (np.squeeze, "squeeze", lambda x: np.squeeze(x, axis=1), [x[:, :1]], t and (lambda x: x.squeeze(1))),
         (np.broadcast_to, "broadcast_to", lambda x: np.broadcast_to(x, (5, 2, 4)), [x[:, 0, :]], t and (lambda x: x.broadcast_to((5, 2, 4)))),
         (np.broadcast_to, "broadcast_to 1", lambda x: np.broadcast_to(x, (3, 4)), [x[0, :1]], t and (lambda x: x.broadcast_to((3, 4)))),
+        (vjps.spread, "spread", lambda x: ROWS[vjps.spread](x, (2, 5, 4)), [x[:, :1]], t and (lambda x: x.broadcast_to((2, 5, 4)))),
         (np.flip, "flip", lambda x: np.flip(x, 1), [x], t and (lambda x: x.flip(1))),
         (np.flip, "flip all", np.flip, [x], t and (lambda x: x.flip((0, 1, 2)))),
         (np.tril, "tril", lambda x: np.tril(x, -1), [x], t and (lambda x: x.tril(-1))),
