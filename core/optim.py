@@ -11,6 +11,7 @@ is Loshchilov & Hutter 2019, Algorithm 2; cosine decay is Loshchilov & Hutter 20
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from core.tensor import Tensor, value
 Arrays = dict[str, NDArray[Any]]
 Schedule = Callable[[int], float]
 
-_BLOCK = 1 << 14  # entries per block: gradient, buffers and scratch then fit a core's L2 cache
+_BLOCK = 1 << 15  # entries per block: gradient, buffers and scratch then stay in the cache
 
 
 class Diverged(GenzooError, ArithmeticError):
@@ -46,7 +47,7 @@ class Optimiser:
         self.lr = _at_least_zero("lr", lr)
         self.weight_decay = _at_least_zero("weight_decay", weight_decay)
         ends = np.cumsum([0, *(p.size for p in self.params.values())]).tolist()
-        self._slices = [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+        self._slices = [slice(a, b) for a, b in pairwise(ends)]
         dtype = next(iter(self.params.values())).dtype
         self._g = np.zeros(ends[-1], dtype)
         self._scratch = np.empty(min(ends[-1], _BLOCK), dtype)
@@ -108,9 +109,8 @@ class Optimiser:
 
     def _decay(self, present: list[int], lr: float) -> None:
         """Coupled (L2) decay: g ← g + λθ, as if ½λ‖θ‖² were part of the loss."""
-        for i, p in enumerate(self.params.values()):
-            if i in present:
-                self._g[self._slices[i]] += self.weight_decay * p.data.reshape(-1)
+        for p, part in self._pick(present):
+            self._g[part] += self.weight_decay * p.data.reshape(-1)
 
     def _check_finite(self, present: list[int]) -> None:
         # One dot product sees every NaN and infinity; only if it does are parameters searched.
@@ -127,17 +127,18 @@ class Optimiser:
             return [(slice(0, self._g.size), int(self.t[0]))]
         return [(self._slices[i], int(self.t[i])) for i in present]
 
+    def _pick(self, present: list[int]) -> Iterator[tuple[Tensor, slice]]:
+        tensors = list(self.params.values())
+        return ((tensors[i], self._slices[i]) for i in present)
+
     def _subtract(self, present: list[int]) -> None:
-        for i, p in enumerate(self.params.values()):
-            if i in present:
-                p.data[...] -= self._g[self._slices[i]].reshape(p.shape)
-                p.touch()
+        for p, part in self._pick(present):
+            p.data[...] -= self._g[part].reshape(p.shape)
+            p.touch()
 
 
 class SGD(Optimiser):
     """Stochastic gradient descent: v ← μv + g; θ ← θ − lr·v, or θ − lr·(g + μv) with Nesterov."""
-
-    letters = ("v",)
 
     def __init__(
         self,
@@ -180,7 +181,9 @@ class Adam(Optimiser):
         weight_decay: float = 0.0,
     ):
         self.betas = _fraction("betas[0]", betas[0]), _fraction("betas[1]", betas[1])
-        self.eps = _at_least_zero("eps", eps)
+        if not 0 < eps < math.inf:
+            raise InputError(f"eps must be a finite number > 0, got {eps}")
+        self.eps = eps
         super().__init__(params, lr, weight_decay)
 
     def _direction(self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int) -> None:
@@ -190,15 +193,17 @@ class Adam(Optimiser):
         v *= beta2  # v ← β₂v + (1 − β₂)g²
         g *= g
         v += np.multiply(g, 1 - beta2, out=scratch)
-        v_hat = np.divide(v, 1 - beta2**t, out=scratch)
-        denominator = np.sqrt(v_hat, out=scratch)
-        denominator += self.eps
-        np.divide(m, denominator, out=g)  # Δ = lr·m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ)
-        g *= lr / (1 - beta1**t)
+        # The two bias corrections as scalars, as the end of the paper's section 2 has it:
+        # lr·m̂ / (√v̂ + ε) = (lr·c / (1 − β₁ᵗ)) · m / (√v + c·ε), with c = √(1 − β₂ᵗ).
+        c = math.sqrt(1 - beta2**t)
+        denominator = np.sqrt(v, out=scratch)
+        denominator += c * self.eps
+        np.divide(m, denominator, out=g)
+        g *= lr * c / (1 - beta1**t)
 
 
 class AdamW(Adam):
-    """Adam with decoupled decay: θ ← θ − lr·(m̂/(√v̂ + ε) + λθ), so the decay is not rescaled by v."""
+    """Adam with decoupled decay, which v does not rescale: θ ← θ − lr·(m̂ / (√v̂ + ε) + λθ)."""
 
     def __init__(
         self,
@@ -211,9 +216,8 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
     def _decay(self, present: list[int], lr: float) -> None:
-        for i, p in enumerate(self.params.values()):
-            if i in present:
-                p.data[...] *= 1 - lr * self.weight_decay
+        for p, _ in self._pick(present):
+            p.data[...] *= 1 - lr * self.weight_decay
 
 
 # --------------------------------------------------------------------------------------- clipping
@@ -293,7 +297,7 @@ class EMA:
 
         average_K = (1 − d) Σ_k d^(K−k) θ_k / (1 − d^K),
 
-    which is Adam's bias-corrected average. Before the first `update` it is θ₀, the parameters given.
+    which is Adam's bias-corrected average. Before the first `update` it is the parameters given.
     """
 
     def __init__(self, params: Mapping[str, Tensor], decay: float):

@@ -71,12 +71,12 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, seed: int) -> tuple[Words, Words,
     """
     key = _integer("seed", seed, 0, 2**64)
     counters = [_counter(f"c{i}", c) for i, c in enumerate((c0, c1, c2, c3))]
-    words = _ten_rounds(*np.broadcast_arrays(*counters), key)
+    words = _ten_rounds(key, *np.broadcast_arrays(*counters))
     x0, x1, x2, x3 = (np.asarray(w, np.uint32) for w in words)
     return x0, x1, x2, x3
 
 
-def _ten_rounds(c0: Any, c1: Any, c2: Any, c3: Any, key: int) -> tuple[Any, ...]:
+def _ten_rounds(key: int, c0: Any, c1: Any, c2: Any, c3: Any) -> tuple[Any, ...]:
     """The bijection on counters, as uint64 arrays that hold 32-bit values."""
     k0, k1 = key & 0xFFFFFFFF, key >> 32
     for _ in range(10):
@@ -99,8 +99,8 @@ def bits(
     Raises InputError for a seed, shape, step, stream or first outside these ranges.
     """
     shape, samples, elements = _layout(shape, first)
-    quads = _quads(_seed(seed), samples, elements, _step(step), _stream(stream), first)
-    return quads.reshape(samples, -1)[:, :elements].reshape(shape)
+    words = _words(_seed(seed), samples, elements, _step(step), _stream(stream), first)
+    return words[:, :elements].reshape(shape)
 
 
 def uniform(
@@ -127,9 +127,9 @@ def normal(
 ) -> NDArray[Any]:
     """Standard normal by Box and Muller, |z| ≤ 5.68. Arguments as in `bits`."""
     shape, samples, elements = _layout(shape, first)
-    quads = _quads(_seed(seed), samples, elements, _step(step), _stream(stream), first)
-    z = _normal(quads).astype(_float(dtype), copy=False)
-    return z.reshape(samples, -1)[:, :elements].reshape(shape)
+    words = _words(_seed(seed), samples, elements, _step(step), _stream(stream), first)
+    z = _normal(words).astype(_float(dtype), copy=False)
+    return z[:, :elements].reshape(shape)
 
 
 def integers(
@@ -147,8 +147,8 @@ def integers(
     Lemire's method: with n = high − low, word · n = 2³² · result + remainder; the few words whose
     remainder is below 2³² mod n are drawn again, attempt a from stream + a · 2¹⁶.
     """
-    n = _integer("high - low", index(high) - index(low), 1, 2**32 + 1)
-    _integer("low", low, -(2**63), 2**63 - n)
+    low, high = _integer("low", low, -(2**63), 2**63), _integer("high", high, -(2**63), 2**63)
+    n = _integer("high - low", high - low, 1, 2**32 + 1)
     shape, _, elements = _layout(shape, first)
     words = bits(seed, shape, step=step, stream=stream, first=first)
     products = words.ravel().astype(np.uint64) * np.uint64(n)
@@ -233,8 +233,8 @@ class Generator:
 # The recipe, in the words of KERNELS.md
 
 
-def _quads(seed: int, samples: int, elements: int, step: int, c3: int, first: int) -> Words:
-    """Words (samples, ⌈elements / 4⌉, 4): the last axis is the lane."""
+def _words(seed: int, samples: int, elements: int, step: int, c3: int, first: int) -> Words:
+    """Words (samples, 4 ⌈elements / 4⌉): whole counters, of which `elements` are asked for."""
     n_quads = -(-elements // 4)
     out = np.empty((samples, n_quads, 4), np.uint32)
     c0 = np.arange(n_quads, dtype=np.uint64)
@@ -245,10 +245,10 @@ def _quads(seed: int, samples: int, elements: int, step: int, c3: int, first: in
     for i in range(0, samples, height):
         for j in range(0, n_quads, width):
             block = out[i : i + height, j : j + width]
-            words = _ten_rounds(c0[j : j + width], c1[i : i + height], c2, c3_, seed)
+            words = _ten_rounds(seed, c0[j : j + width], c1[i : i + height], c2, c3_)
             for lane, word in enumerate(words):
                 block[..., lane] = word
-    return out
+    return out.reshape(samples, 4 * n_quads)
 
 
 def _fold(words: Words) -> NDArray[np.float32]:
@@ -259,7 +259,7 @@ def _fold(words: Words) -> NDArray[np.float32]:
 
 def _normal(words: Words) -> NDArray[np.float32]:
     """Normals from words, pair by pair along the flattened array; same shape."""
-    pairs = words.reshape(-1, 2)
+    pairs = words.reshape(words.size // 2, 2)
     z = np.empty(pairs.shape, np.float32)
     for i in range(0, len(pairs), _BLOCK):
         u = _fold(pairs[i : i + _BLOCK])

@@ -1,0 +1,139 @@
+"""Data sets by name or by path, ready for a model.
+
+    data = load("digits", domain="binary")
+    data.train.x          # (1297, 64) float32 of 0 and 1
+    data.train.y          # (1297,) int64
+
+What a data set is stands in `dataset`, the named ones in `sets` and `toys`, a user's own files in
+`files` and `text`, and where files are looked for in `homes`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.data import homes, sets
+from core.data.dataset import DOMAINS, UNKNOWN, Dataset, Domain, Split
+from core.data.files import SUFFIXES, load_file
+from core.data.toys import TOYS, toy
+from core.errors import DataError, InputError
+
+__all__ = [
+    "DOMAINS",
+    "NAMES",
+    "UNKNOWN",
+    "Dataset",
+    "Domain",
+    "Entry",
+    "Split",
+    "catalogue",
+    "fetch",
+    "load",
+]
+
+NAMES: tuple[str, ...] = ("digits", *TOYS, *sets.SOURCES)
+"""The data sets that come with the install, then those that are downloaded."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the catalogue. size: bytes to download. where: installed, local, cached, absent."""
+
+    name: str
+    doc: str
+    licence: str
+    size: int
+    where: str
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    domain: Domain | None = None,
+    n: int | None = None,
+    block: int = 64,
+    download: bool = True,
+    progress: bool = False,
+) -> Dataset:
+    """A data set by its name in NAMES, or the one in a file.
+
+    name_or_path: a path is what has a folder or a suffix such as .npz, or exists; names come first.
+    data_dir: where downloaded sets are looked for before the cache; else GENZOO_DATA.
+    seed: draws toys and splits a user's file; the other named sets have one fixed split.
+    domain: what the numbers should be (Dataset.as_domain); None leaves them as they are.
+    n: training rows: toys draw that many, other sets keep the first n. None: 20 000, and all.
+    block: characters in a row of running text.
+    download: False raises where a file would have to be downloaded. progress: bars on stderr.
+
+    Raises DataError for a name, file, download or domain that can't be used, InputError for other
+    arguments.
+    """
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+        raise InputError(f"n must be an int ≥ 1, got {n!r}")
+    if domain is not None and domain not in DOMAINS:
+        raise InputError(f"domain must be one of {', '.join(DOMAINS)}, got {domain!r}")
+    name = name_or_path if isinstance(name_or_path, str) else ""
+    if name in TOYS:
+        data = toy(name, n=n or 20_000, seed=seed)
+    elif name == "digits":
+        data = sets.digits()
+    elif name in sets.SOURCES:
+        source = sets.SOURCES[name]
+        found = homes.paths(source, data_dir=data_dir, download=download, progress=progress)
+        data = source.read(source.name, source.doc, found, block)
+    else:
+        data = load_file(_path(name_or_path), seed=seed, block=block)
+    if n is not None:
+        data = replace(data, train=data.train.subset(n))
+    return data.as_domain(domain or data.domain)
+
+
+def fetch(
+    name: str, *, data_dir: str | os.PathLike[str] | None = None, progress: bool = False
+) -> tuple[Path, ...]:
+    """Make sure that a named data set is on this machine; the paths of its files.
+
+    () for a set that needs no file. Raises DataError: an unknown name, a failed download.
+    """
+    if name not in NAMES:
+        raise _unknown(name)
+    if name not in sets.SOURCES:
+        return ()
+    return homes.paths(sets.SOURCES[name], data_dir=data_dir, progress=progress)
+
+
+def catalogue(data_dir: str | os.PathLike[str] | None = None) -> tuple[Entry, ...]:
+    """Every named data set, in the order of NAMES."""
+    installed = [("digits", sets.DIGITS, "CC BY 4.0")]
+    installed += [(name, made.doc, "none needed") for name, made in TOYS.items()]
+    return (
+        *(Entry(name, doc, licence, 0, "installed") for name, doc, licence in installed),
+        *(
+            Entry(s.name, s.doc, s.licence, s.size, homes.place(s, data_dir))
+            for s in sets.SOURCES.values()
+        ),
+    )
+
+
+def _path(given: str | os.PathLike[str]) -> Path:
+    """The path that is meant. Raises DataError for what is neither a path nor a name."""
+    if isinstance(given, os.PathLike):
+        return Path(given)
+    if not isinstance(given, str):
+        raise InputError(f"name_or_path must be a str or a path, got {type(given).__name__}")
+    path = Path(given).expanduser()
+    looks_like_one = os.sep in given or path.suffix.lower() in SUFFIXES
+    if looks_like_one or (given and os.path.exists(path)):
+        return path
+    raise _unknown(given)
+
+
+def _unknown(name: object) -> DataError:
+    close = difflib.get_close_matches(str(name).lower(), NAMES)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(NAMES)}"
+    return DataError(f"unknown data set {name!r}; {hint} (a file is given by its path)")

@@ -1,0 +1,103 @@
+"""A model's parameters and state, by name: what optimisers and files see of it.
+
+A model is any object. Its attributes are walked, through lists, tuples, dicts and objects of its
+own: the Tensor `self.layers[0].W` is named "layers.0.W". What a model learns lives in Tensors
+(trained by gradients) or ndarrays (counted, or constant); everything else is its arguments.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import CheckpointError, InputError
+from core.tensor import Tensor, value
+
+_OPAQUE = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, np.ufunc)
+
+
+def parameters(model: object) -> dict[str, Tensor]:
+    """Name → Tensor, in the order of the attributes. A Tensor that is used twice is listed once.
+
+    Raises InputError if two of them get the same name, or if one was computed from others.
+    """
+    return {name: leaf for name, leaf in _named(model).items() if isinstance(leaf, Tensor)}
+
+
+def state(model: object) -> dict[str, NDArray[Any]]:
+    """Name → a copy of the array, for Tensors and ndarrays alike: all that a file must keep."""
+    return {name: value(leaf).copy() for name, leaf in _named(model).items()}
+
+
+def load_state(
+    model: object, arrays: Mapping[str, NDArray[Any]], *, source: str = "the checkpoint"
+) -> None:
+    """Write `arrays` into the model's Tensors and ndarrays, in place: all of them or none.
+
+    Raises CheckpointError, beginning with `source`, if a name is missing or unknown, a shape or
+    dtype differs, an array holds NaN, or a Tensor's array holds an infinity.
+    """
+    leaves = _named(model)
+    _check_names(leaves, arrays, f"{source} does not fit {type(model).__name__}")
+    for name, leaf in leaves.items():
+        _check_array(leaf, arrays[name], f"{source}: {name}")
+    for name, leaf in leaves.items():
+        leaf[...] = arrays[name]
+
+
+def _named(model: object) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, leaf in _walk("", model, set()):
+        if name in found:
+            raise InputError(f"two parameters of {type(model).__name__} are named {name}")
+        found[name] = leaf
+    return found
+
+
+def _walk(name: str, item: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The Tensors and ndarrays below `item`, each once (`seen` holds the ids of those before)."""
+    if isinstance(item, _OPAQUE) or id(item) in seen:
+        return
+    seen.add(id(item))
+    if isinstance(item, (Tensor, np.ndarray)):
+        yield name, _leaf(name, item)
+        return
+    for key, child in _children(item):
+        yield from _walk(f"{name}.{key}" if name else str(key), child, seen)
+
+
+def _leaf(name: str, item: Any) -> Any:
+    if isinstance(item, Tensor) and item._row is not None:
+        raise InputError(f"{name} is a computed Tensor; a parameter must be made as Tensor(array)")
+    return item
+
+
+def _children(item: Any) -> list[tuple[Any, Any]]:
+    if isinstance(item, Mapping):
+        return list(item.items())
+    if isinstance(item, (list, tuple)):
+        return list(enumerate(item))
+    return list(getattr(item, "__dict__", {}).items())
+
+
+def _check_names(leaves: Mapping[str, Any], arrays: Mapping[str, Any], what: str) -> None:
+    for name in leaves:
+        if name not in arrays:
+            raise CheckpointError(f"{what}: {name} is missing")
+    for name in arrays:
+        if name not in leaves:
+            raise CheckpointError(f"{what}: it has no {name}")
+
+
+def _check_array(leaf: Any, array: NDArray[Any], what: str) -> None:
+    if (leaf.shape, leaf.dtype) != (array.shape, array.dtype):
+        got = f"{array.dtype} {array.shape}"
+        raise CheckpointError(f"{what} must be {leaf.dtype} {leaf.shape}, got {got}")
+    if array.dtype.kind not in "fc":
+        return
+    if np.isnan(array).any():
+        raise CheckpointError(f"{what} holds NaN")
+    if isinstance(leaf, Tensor) and not np.isfinite(array).all():
+        raise CheckpointError(f"{what} holds an infinity")
