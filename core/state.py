@@ -47,6 +47,23 @@ def load_state(
         leaf[...] = arrays[name]
 
 
+def flaw(model: object) -> str | None:
+    """What makes a model's state unfit to be kept, such as "W holds NaN"; None if nothing."""
+    flaws = (_flaw(name, leaf, value(leaf)) for name, leaf in _named(model).items())
+    return next((found for found in flaws if found), None)
+
+
+def join(parts: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Several sets of named arrays as one, with names "part/name"."""
+    return {f"{p}/{name}": a for p, arrays in parts.items() for name, a in arrays.items()}
+
+
+def part(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The set that `join` was given under this name."""
+    start = prefix + "/"
+    return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
+
+
 def _named(model: object) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, leaf in _walk("", model, set()):
@@ -95,9 +112,14 @@ def _check_array(leaf: Any, array: NDArray[Any], what: str) -> None:
     if (leaf.shape, leaf.dtype) != (array.shape, array.dtype):
         got = f"{array.dtype} {array.shape}"
         raise CheckpointError(f"{what} must be {leaf.dtype} {leaf.shape}, got {got}")
-    if array.dtype.kind not in "fc":
-        return
-    if np.isnan(array).any():
-        raise CheckpointError(f"{what} holds NaN")
-    if isinstance(leaf, Tensor) and not np.isfinite(array).all():
-        raise CheckpointError(f"{what} holds an infinity")
+    if found := _flaw(what, leaf, array):
+        raise CheckpointError(found)
+
+
+def _flaw(what: str, leaf: Any, array: NDArray[Any]) -> str | None:
+    """Counted log-probabilities may be −∞; parameters may not."""
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        return f"{what} holds NaN"
+    if isinstance(leaf, Tensor) and np.isinf(array).any():
+        return f"{what} holds an infinity"
+    return None

@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core.data import Dataset
 
-KINDS = (
-    "histogram",
-    "class-conditional",
-    "mixture",
-    "autoregressive",
-    "latent",
-    "flow",
-    "adversarial",
-    "diffusion",
-)
+FAMILIES = {
+    "exact likelihood": ("histogram", "class-conditional", "mixture", "autoregressive", "flow"),
+    "bounded likelihood": ("latent", "diffusion"),
+    "samples only": ("adversarial",),
+}
+"""What can be asked of a model, and which kinds can answer."""
+
+KINDS = tuple(kind for kinds in FAMILIES.values() for kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,11 @@ class Model:
     arguments: Callable[[Dataset], dict[str, Any]]
     demos: tuple[Demo, ...]
 
+    @property
+    def family(self) -> str:
+        """The key of FAMILIES that the kind belongs to."""
+        return next(name for name, kinds in FAMILIES.items() if self.kind in kinds)
+
     def load(self) -> type:
         """Import and return the model's class."""
         module, _, name = self.target.partition(":")
@@ -77,9 +80,9 @@ def _dim(data: Dataset) -> dict[str, Any]:
 
 
 def _dim_and_box(data: Dataset) -> dict[str, Any]:
-    """A box around the training data, a twentieth wider on every side."""
+    """A box around the training data, a quarter wider on every side for data yet unseen."""
     low, high = float(data.train.x.min()), float(data.train.x.max())
-    margin = 0.05 * (high - low)
+    margin = 0.25 * (high - low)
     return {**_dim(data), "low": low - margin, "high": high + margin}
 
 
@@ -100,7 +103,7 @@ _ROWS = [
         parents=(),
         tiny={"dim": 2, "bins": 6, "low": -3.0, "high": 3.0},
         arguments=_dim_and_box,
-        demos=(Demo("eight-gaussians", arguments={"bins": 40}),),
+        demos=(Demo("eight-gaussians", arguments={"bins": 60, "alpha": 0.05}),),
     ),
     Model(
         name="markov-table",
@@ -114,11 +117,11 @@ _ROWS = [
         parents=("histogram",),
         tiny={"dim": 6, "order": 2},
         arguments=_dim,
-        demos=(Demo("digits", arguments={"order": 3}),),
+        demos=(Demo("digits", arguments={"order": 9, "alpha": 0.2}),),
     ),
     Model(
         name="naive-bayes",
-        target="reference.naive_bayes:NaiveBayes",
+        target="reference.naive_bayes:BernoulliNaiveBayes",
         kind="class-conditional",
         rows=("H3", "H4"),
         domain="binary",
@@ -128,7 +131,21 @@ _ROWS = [
         parents=("histogram",),
         tiny={"dim": 6, "classes": 3},
         arguments=_dim_and_classes,
-        demos=(Demo("digits"),),
+        demos=(Demo("digits", arguments={"alpha": 0.01}),),
+    ),
+    Model(
+        name="gaussian-naive-bayes",
+        target="reference.gaussian_naive_bayes:GaussianNaiveBayes",
+        kind="class-conditional",
+        rows=("H3", "H4"),
+        domain="continuous",
+        training="counts",
+        title="Gaussian naive Bayes",
+        year=1973,
+        parents=("naive-bayes",),
+        tiny={"dim": 2, "classes": 3},
+        arguments=_dim_and_classes,
+        demos=(Demo("eight-gaussians"),),
     ),
     Model(
         name="bernoulli-mixture",
@@ -145,7 +162,7 @@ _ROWS = [
         demos=(
             Demo(
                 "digits",
-                arguments={"components": 40},
+                arguments={"components": 80, "alpha": 0.1},
                 train={"epochs": 60},
                 quick_train={"epochs": 10},
             ),

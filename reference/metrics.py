@@ -20,7 +20,7 @@ from core.errors import InputError
 from core.random import Generator, bits, integers, permutation
 
 if TYPE_CHECKING:
-    from core.data import Dataset, Split
+    from core.data import Dataset
 
 IMPORTANCE_SAMPLES = 100
 """k of the importance-weighted bound that latent models are scored by."""
@@ -54,26 +54,36 @@ class Likelihood:
 
 
 def likelihood(model: Any, data: Dataset, split: str = "test", *, seed: int = 0) -> Likelihood:
-    """Score `model` on one split of `data`. Raises InputError if it has no likelihood."""
-    part: Split = getattr(data, split)
-    log_p, bound = _log_likelihoods(model, part.x, seed)
-    mean, se = mean_and_se(-log_p)
-    score = {
-        "nats": mean,
-        "se": se,
-        "count": len(log_p),
-        "bits_per_dim": _bits_per_dim(mean, data, part.x.shape[1]),
-        "bound": bound,
-        "impossible": int(np.sum(np.isneginf(log_p))),
-    }
-    if data.log_density is not None:
-        score["gap"], score["gap_se"] = mean_and_se(_true_log_density(data, part.x) - log_p)
-    return Likelihood(**score)
+    """Score `model` on one split of `data`; `seed` names the noise of a bound.
+
+    Raises InputError if the model has no likelihood, or if it is NaN.
+    """
+    x = getattr(data, split).x
+    log_p, bound = _log_likelihoods(model, x, seed)
+    if data.domain == "continuous" and getattr(model, "levels", None) is not None:
+        return _summary(log_p, None, True, x, bound)  # of pixels' probabilities, not a density
+    return _summary(log_p, data, data.domain != "continuous", x, bound)
 
 
-def is_implicit(model: Any) -> bool:
-    """Whether `model` (a class or an object) can sample but not say how likely a sample is."""
-    return not any(hasattr(model, name) for name in ("log_prob", "importance_log_prob", "elbo"))
+def _summary(
+    log_p: Array, data: Dataset | None, discrete: bool, x: Array, bound: str | None = None
+) -> Likelihood:
+    """Nats become bits per dimension for probabilities only: a density depends on the units."""
+    nats, se = mean_and_se(-log_p)
+    gap, gap_se = None, None
+    if data is not None and data.log_density is not None:
+        true = np.asarray(data.log_density(x.astype(np.float64)), dtype=np.float64)
+        gap, gap_se = mean_and_se(true - log_p)
+    return Likelihood(
+        nats,
+        se,
+        count=len(log_p),
+        bits_per_dim=nats / (x.shape[1] * math.log(2)) if discrete else None,
+        bound=bound,
+        impossible=int(np.sum(np.isneginf(log_p))),
+        gap=gap,
+        gap_se=gap_se,
+    )
 
 
 def mean_and_se(values: Array) -> tuple[float, float]:
@@ -87,7 +97,7 @@ def mean_and_se(values: Array) -> tuple[float, float]:
 
 def _log_likelihoods(model: Any, x: Array, seed: int) -> tuple[Array, str | None]:
     """log p(x) or a lower bound on it, (N,), and the bound's name (None: exact)."""
-    rng = Generator(seed, stream="noise")
+    rng = Generator(seed, stream="evaluate")
     if hasattr(model, "log_prob"):
         return _in_batches(model.log_prob, x), None
     if hasattr(model, "importance_log_prob"):
@@ -96,10 +106,7 @@ def _log_likelihoods(model: Any, x: Array, seed: int) -> tuple[Array, str | None
         return _in_batches(lambda b: model.importance_log_prob(b, k, rng), x), name
     if hasattr(model, "elbo"):
         return _in_batches(lambda b: model.elbo(b, rng), x), "ELBO"
-    raise InputError(
-        f"{type(model).__name__} is an implicit model: it has no likelihood, only samples; "
-        "`genzoo zoo` reports their distance from data"
-    )
+    raise InputError(f"{type(model).__name__} is an implicit model: it has no likelihood")
 
 
 def _in_batches(function: Any, x: Array) -> Array:
@@ -111,16 +118,6 @@ def _in_batches(function: Any, x: Array) -> Array:
     return log_p
 
 
-def _bits_per_dim(nats: float, data: Dataset, dim: int) -> float | None:
-    """Bits per dimension; None for a density, whose value depends on the data's units."""
-    return None if data.domain == "continuous" else nats / (dim * math.log(2))
-
-
-def _true_log_density(data: Dataset, x: Array) -> Array:
-    assert data.log_density is not None
-    return np.asarray(data.log_density(x.astype(np.float64)), dtype=np.float64)
-
-
 # --- baselines: the floor of shame, and the floor nobody can pass --------------------------------
 
 
@@ -130,36 +127,23 @@ def baselines(data: Dataset) -> dict[str, Likelihood]:
     if data.domain == "continuous":
         rows = {"independent Gaussian": _independent_gaussian(data.train.x, x)}
         if data.log_density is not None:
-            rows["the true density"] = _true_log_density(data, x)
-    elif data.levels == 2:
-        rows = {
-            "uniform": np.full(len(x), -x.shape[1] * math.log(2)),
-            "independent Bernoulli": _independent_categorical(data.train.x, x, 2),
-        }
+            log_p = data.log_density(x.astype(np.float64))
+            rows["the true density"] = np.asarray(log_p, dtype=np.float64)
     else:
-        levels = data.levels or 1 + int(max(s.x.max() for s in (data.train, data.test)))
+        levels = data.levels or len(data.vocabulary or ())
+        independent = "independent Bernoulli" if levels == 2 else "independent categorical"
         rows = {
             "uniform": np.full(len(x), -x.shape[1] * math.log(levels)),
-            "independent categorical": _independent_categorical(data.train.x, x, levels),
+            independent: _independent_categorical(data.train.x, x, levels),
         }
-    return {name: _as_likelihood(log_p, data) for name, log_p in rows.items()}
-
-
-def _as_likelihood(log_p: Array, data: Dataset) -> Likelihood:
-    mean, se = mean_and_se(-log_p)
-    bits = _bits_per_dim(mean, data, data.test.x.shape[1])
-    score = Likelihood(mean, se, len(log_p), bits, None, int(np.sum(np.isneginf(log_p))))
-    if data.log_density is None:
-        return score
-    gap, gap_se = mean_and_se(_true_log_density(data, data.test.x) - log_p)
-    return Likelihood(score.nats, score.se, score.count, bits, None, score.impossible, gap, gap_se)
+    discrete = data.domain != "continuous"
+    return {name: _summary(log_p, data, discrete, x) for name, log_p in rows.items()}
 
 
 def _independent_categorical(train: Array, x: Array, levels: int) -> Array:
     """Each dimension on its own, counted with one pseudo-count per value (Laplace)."""
-    values = np.arange(levels)
-    counts = np.sum(train[:, :, None] == values, axis=0) + 1.0  # (D, levels)
-    log_p = np.log(counts / np.sum(counts, axis=1, keepdims=True))
+    counts = np.stack([np.sum(train == k, axis=0) for k in range(levels)], axis=1) + 1.0
+    log_p = np.log(counts / np.sum(counts, axis=1, keepdims=True))  # (D, levels)
     chosen: Array = log_p[np.arange(x.shape[1]), x.astype(np.int64)]  # (N, D)
     return chosen.sum(axis=1)
 
@@ -257,10 +241,10 @@ def gram(x: Array) -> Array:
     and the permutation test keeps its exact size.
     """
     d2 = squared_distances(x)
-    median = np.median(d2[np.triu_indices(len(x), 1)])
+    median = np.median(np.sqrt(d2[np.triu_indices(len(x), 1)]))
     if not median > 0:
         raise InputError("x and y must hold distinct points: their median distance is 0")
-    kernels = [np.exp(d2 / (-2 * f * f * median)) for f in _BANDWIDTH_FACTORS]
+    kernels = [np.exp(d2 / (-2 * (f * median) ** 2)) for f in _BANDWIDTH_FACTORS]
     return np.asarray(sum(kernels) / len(kernels))
 
 

@@ -41,8 +41,8 @@ def image_grid(
     ink = np.clip((np.asarray(x, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
     sheet = np.zeros((rows * columns, h + 1, w + 1))
     sheet[: len(x), :h, :w] = ink.reshape(-1, h, w)
-    sheet = sheet.reshape(rows, columns, h + 1, w + 1).transpose(0, 2, 1, 3)
-    flat = sheet.reshape(rows * (h + 1), columns * (w + 1))[:-1, :-1]
+    tiles = sheet.reshape(rows, columns, h + 1, w + 1).transpose(0, 2, 1, 3)
+    flat = tiles.reshape(rows * (h + 1), columns * (w + 1))[:-1, :-1]
     return _gray_png(np.kron(np.pad(flat, 1), np.ones((scale, scale))))
 
 
@@ -52,7 +52,7 @@ def _gray_png(ink: Array) -> bytes:
     out = io.BytesIO()
     gray = np.round(255 * (1 - ink)).astype(np.uint8)
     rgb = np.repeat(gray[:, :, None], 3, axis=2)
-    imsave(out, rgb, format="png", metadata={"Software": None})
+    imsave(out, rgb, format="png")
     return out.getvalue()
 
 
@@ -84,7 +84,7 @@ def scatter(
     axes.set(xlim=box[:2], ylim=box[2:], aspect="equal")
     axes.set_axis_off()
     out = io.BytesIO()
-    figure.savefig(out, format="png", transparent=True, metadata={"Software": None})
+    figure.savefig(out, format="png", transparent=True)
     return out.getvalue()
 
 
@@ -107,6 +107,10 @@ def square_box(x: Array, margin: float = 0.08) -> tuple[float, float, float, flo
     return tuple(float(c + s * half) for c in centre for s in (-1, 1))  # type: ignore[return-value]
 
 
-def text(x: Array, vocabulary: Sequence[str]) -> list[str]:
-    """Rows of `x` (N, L), indices into `vocabulary`, as strings."""
-    return ["".join(vocabulary[int(i)] for i in row) for row in x]
+def text(x: Array, vocabulary: Sequence[str], end: int | None = None) -> list[str]:
+    """Rows of `x` (N, L), indices into `vocabulary`, as strings that stop before id `end`."""
+    rows = []
+    for row in np.asarray(x):
+        stop = np.flatnonzero(row == end)
+        rows.append("".join(vocabulary[int(i)] for i in row[: stop[0] if len(stop) else None]))
+    return rows

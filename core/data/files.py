@@ -223,9 +223,8 @@ def _flatten(table: _Table, part: str) -> NDArray[Any]:
     if x.size == 0:
         raise table.error(f"x ({part}) is empty: shape {x.shape}")
     x = x.reshape(len(x), -1)
-    fits = np.isfinite(x)
-    if x.dtype.kind == "f":
-        fits &= np.abs(x) <= np.finfo(np.float32).max
+    with np.errstate(over="ignore"):
+        fits = np.isfinite(x.astype(np.float32))
     if not fits.all():
         row, column = np.argwhere(~fits)[0]
         fault = f"expected a finite float32, got {x[row, column]}"

@@ -1,0 +1,228 @@
+"""How to train, and what a step is: of gradients, of EM, or of counting.
+
+A learner holds a model and what must be remembered between its steps; `core.train.fit` drives it.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import optim
+from core.errors import InputError
+from core.optim import EMA, Diverged, Optimiser, Schedule
+from core.random import Generator
+from core.state import join, parameters, part
+from core.tensor import no_grad, value
+
+Arrays = dict[str, NDArray[Any]]
+
+OPTIMISERS: dict[str, type[Optimiser]] = {
+    "sgd": optim.SGD,
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+}
+SCHEDULES: dict[str, Callable[[int, int], Schedule]] = {
+    "constant": lambda total, warmup: optim.linear_warmup(warmup),
+    "cosine": lambda total, warmup: optim.cosine(total, warmup),
+}
+"""Name → schedule, of the total number of steps and those of the warm-up."""
+
+_EVALUATED = 1000  # rows per batch where no gradient is needed
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train. Raises InputError for a value out of range.
+
+    epochs: passes over the data. batch_size: rows per step; the last batch of an epoch may be
+    smaller. lr, optimiser (sgd, adam, adamw), options (its further arguments: momentum, nesterov,
+    betas, eps), weight_decay. schedule: constant or cosine (to 0 at the last step), after `warmup`
+    steps of linear rise. clip_norm: largest norm of all gradients together. ema_decay: validate and
+    keep the moving average of the weights. patience: stop after so many epochs without a better
+    validation loss. seed: of the order of the rows and of what the losses draw.
+    checkpoint_seconds: time between checkpoints; 0 makes one after every epoch.
+    """
+
+    epochs: int = 20
+    batch_size: int = 100
+    lr: float = 1e-3
+    optimiser: str = "adam"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    schedule: str = "constant"
+    warmup: int = 0
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    ema_decay: float | None = None
+    patience: int | None = None
+    seed: int = 0
+    checkpoint_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            number = getattr(self, name)
+            if number is not None and (not isinstance(number, int) or number < 1):
+                raise InputError(f"{name} must be an int >= 1, got {number!r}")
+        for name, table in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in table:
+                known = ", ".join(table)
+                raise InputError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        if not self.checkpoint_seconds >= 0:
+            raise InputError(f"checkpoint_seconds must be >= 0, got {self.checkpoint_seconds}")
+
+
+# --------------------------------------------------------------------------------------- learners
+
+
+class Learner:
+    """What `fit` needs of a learner: `step`, and whatever of the rest is not as it is here."""
+
+    def __init__(self, model: Any, settings: TrainSettings) -> None:
+        self.model, self.settings = model, settings
+        self.epochs = settings.epochs
+        self.batch_size: int | None = None  # None: all rows at once, in their order
+
+    def step(self, x: Any, y: Any, rng: Generator, scale: float) -> list[float]:
+        """Learn from rows x (B, …) and labels y (B,) or None; returns the loss (or several)."""
+        raise NotImplementedError
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within, the model has the parameters to validate and to keep."""
+        return nullcontext()
+
+    def state_dict(self) -> Arrays:
+        """What the learner itself remembers from step to step."""
+        return {}
+
+    def load_state_dict(self, arrays: Arrays) -> None:
+        """Restore what `state_dict` gave."""
+
+
+class GradientLearner(Learner):
+    """A gradient step on `model.loss(x, y, rng)`, or on each of `model.objectives()` in turn.
+
+    objectives() gives pairs (loss function, its parameters by name), each with an optimiser of its
+    own; a step of one leaves the others' parameters alone (GAN: discriminator, then generator).
+    """
+
+    def __init__(self, model: Any, settings: TrainSettings) -> None:
+        super().__init__(model, settings)
+        self.batch_size = settings.batch_size
+        whole = parameters(model)
+        self.objectives = (
+            model.objectives() if hasattr(model, "objectives") else [(model.loss, whole)]
+        )
+        self.optimisers = [make_optimiser(params, settings) for _, params in self.objectives]
+        self.ema = None if settings.ema_decay is None else EMA(whole, settings.ema_decay)
+
+    def step(self, x: Any, y: Any, rng: Generator, scale: float) -> list[float]:
+        """One update of every objective's parameters; raises Diverged before a bad one."""
+        losses = [
+            self._descend(loss, params, optimiser, (x, y, rng), scale)
+            for (loss, params), optimiser in zip(self.objectives, self.optimisers, strict=True)
+        ]
+        if self.ema is not None:
+            self.ema.update()
+        return losses
+
+    def _descend(
+        self, loss: Any, params: Any, optimiser: Optimiser, batch: Any, scale: float
+    ) -> float:
+        optimiser.zero_grad()
+        L = loss(*batch)
+        if not math.isfinite(L.item()):
+            raise Diverged(f"{getattr(loss, '__name__', 'the loss')} is {L.item()}")
+        L.backward()
+        if self.settings.clip_norm is not None:
+            optim.clip_grad_norm(params, self.settings.clip_norm)
+        optimiser.step(scale)
+        return float(L.item())
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The averaged weights, if there are."""
+        return nullcontext() if self.ema is None else self.ema.swapped()
+
+    def state_dict(self) -> Arrays:
+        """The optimisers' buffers and the averaged weights."""
+        parts = {str(i): o.state_dict() for i, o in enumerate(self.optimisers)}
+        if self.ema is not None:
+            parts["ema"] = self.ema.state_dict()
+        return join(parts)
+
+    def load_state_dict(self, arrays: Arrays) -> None:
+        """Restore what `state_dict` gave."""
+        for i, optimiser in enumerate(self.optimisers):
+            optimiser.load_state_dict(part(str(i), arrays))
+        if self.ema is not None:
+            self.ema.load_state_dict(part("ema", arrays))
+
+
+class EMLearner(Learner):
+    """A step of EM on all rows: `model.em_step(x)` gives the mean log-likelihood before it."""
+
+    def step(self, x: Any, y: Any, rng: Generator, scale: float) -> list[float]:
+        """One E and one M step."""
+        return [-float(self.model.em_step(x))]
+
+
+class CountLearner(Learner):
+    """All there is to learn in one look at all rows: `model.fit(x, y)`."""
+
+    def __init__(self, model: Any, settings: TrainSettings) -> None:
+        super().__init__(model, settings)
+        self.epochs = 1
+
+    def step(self, x: Any, y: Any, rng: Generator, scale: float) -> list[float]:
+        """Count, then −log p of what was counted."""
+        self.model.fit(x, y)
+        loss = mean_loss(self.model, x, y, seed=self.settings.seed)
+        return [] if loss is None else [loss]
+
+
+def make_optimiser(params: Mapping[str, Any], settings: TrainSettings) -> Optimiser:
+    """The optimiser that the settings describe."""
+    make: Any = OPTIMISERS[settings.optimiser]
+    made: Optimiser = make(
+        params, lr=settings.lr, weight_decay=settings.weight_decay, **settings.options
+    )
+    return made
+
+
+def can_validate(model: Any) -> bool:
+    """Whether `mean_loss` has something to compute: a GAN's loss, say, measures nothing."""
+    return _loss_of(model) is not None
+
+
+def mean_loss(model: Any, x: Any, y: Any, *, seed: int = 0) -> float | None:
+    """Mean over the rows of model.validation_loss, or loss, or −log_prob, whichever exists first.
+
+    Draws the same noise at every call. None if there are no rows, or none of the three.
+    """
+    rng, loss = Generator(seed, stream="evaluate"), _loss_of(model)
+    if loss is None or len(x) == 0:
+        return None
+    total = 0.0
+    for start in range(0, len(x), _EVALUATED):
+        rows = slice(start, start + _EVALUATED)
+        batch = x[rows]
+        total += loss(batch, None if y is None else y[rows], rng) * len(batch)
+    return total / len(x)
+
+
+def _loss_of(model: Any) -> Callable[[Any, Any, Generator], float] | None:
+    if hasattr(model, "validation_loss"):
+        return lambda x, y, rng: float(value(model.validation_loss(x, y, rng)))
+    if hasattr(model, "loss"):
+        return lambda x, y, rng: float(_plainly(model.loss, x, y, rng))
+    if hasattr(model, "log_prob"):
+        return lambda x, y, rng: -float(np.mean(_plainly(model.log_prob, x)))
+    return None
+
+
+def _plainly(function: Callable[..., Any], *args: Any) -> Any:
+    with no_grad():
+        return value(function(*args))

@@ -1,0 +1,334 @@
+"""The command line: `genzoo list | train | sample | score | data | zoo`.
+
+Only typer is imported here; each command imports what it needs when it runs, so that `--help`
+answers at once. What a user can get wrong ends in one line on stderr and exit status 1; 130 after
+Ctrl-C, as shells have it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from core.data import Dataset
+
+app = typer.Typer(
+    help="Generative models from scratch: train them, draw from them, ask how likely data are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: half the time to --help
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(
+    help="Data sets: what there is, and fetching it.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with downloaded data sets (else $GENZOO_DATA).")
+]
+Seed = Annotated[int, typer.Option(help="Names all random numbers, 0 … 2⁶³−1.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder made by `genzoo train`.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model; can be repeated."),
+]
+
+
+def main() -> None:
+    """Run the command line; the entry point `genzoo`."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app(prog_name="genzoo")
+    except Exception as error:
+        if debug or not _is_users(error):
+            raise
+        _stop(error)
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error is one a user can cause and mend."""
+    from core.errors import GenzooError
+
+    return isinstance(error, GenzooError | OSError)
+
+
+def _stop(error: Exception) -> NoReturn:
+    from core.errors import Interrupted
+
+    message = str(error) or type(error).__name__
+    print(f"genzoo: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(130 if isinstance(error, Interrupted) else 1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"genzoo {version('genzoo')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
+) -> None:
+    """Options that come before any command."""
+
+
+# --- list and data ------------------------------------------------------------------------------
+
+
+@app.command("list")
+def list_models() -> None:
+    """Every model: its kind, what it can do, its mission rows and year."""
+    from reference import MODELS
+    from reference.runs import capabilities
+
+    rows = [
+        (m.name, m.title, m.kind, ", ".join(capabilities(m)), " ".join(m.rows), str(m.year))
+        for m in MODELS.values()
+    ]
+    _print_table(("name", "model", "kind", "can", "rows", "year"), rows)
+
+
+@data_app.command("list")
+def list_data(data_dir: DataDir = None) -> None:
+    """Every data set: its size, licence, and whether it is on this machine."""
+    from core.data import catalogue
+
+    rows = [
+        (e.name, e.doc, e.licence, _megabytes(e.size), e.where) for e in catalogue(data_dir)
+    ]
+    _print_table(("name", "what", "licence", "download", "here"), rows)
+
+
+@data_app.command("fetch")
+def fetch_data(names: Annotated[list[str], typer.Argument()], data_dir: DataDir = None) -> None:
+    """Download data sets, checksums verified."""
+    from core.data import fetch
+
+    for name in names:
+        paths = fetch(name, data_dir=data_dir, progress=sys.stderr.isatty())
+        print(f"{name}: {', '.join(map(str, paths)) or 'comes with the install'}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size else "–"
+
+
+def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A table for a terminal; tab-separated values for a pipe."""
+    if not sys.stdout.isatty():
+        for row in (head, *rows):
+            print("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+# --- train, sample, score -----------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="A name from `genzoo list`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    data: Annotated[str, typer.Option(help="A name from `genzoo data list`, or a file.")] = "digits",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples in a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    seed: Seed = 0,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Train MODEL on a data set and keep it in the folder --out."""
+    from core.train import TrainSettings
+    from reference import runs
+    from reference.progress import training_progress
+
+    row = runs.find_row(model)
+    loaded = _load(data, row.domain, seed, data_dir)
+    demo = runs.find_demo(row, data)
+    chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    train_settings = TrainSettings(**{"seed": seed, **demo.train, **given})
+    config = runs.configuration(
+        row,
+        loaded,
+        source=data,
+        arguments={**demo.arguments, **parse_settings(settings or [])},
+        settings=train_settings,
+        seed=seed,
+    )
+    with training_progress(row.title, train_settings.epochs) as on_progress:
+        runs.train(config, loaded, train_settings, out, resume=resume, on_progress=on_progress)
+    print(f"{row.title}, trained on {loaded.name}, is in {out}")
+
+
+@app.command()
+def sample(
+    run: RunFolder,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="A .png, .txt or .npy file.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Draw samples: a PNG of images or points in the plane, or text."""
+    from core.checkpoint import write_atomic
+    from reference import runs
+
+    opened = runs.open_run(run)
+    x = runs.draw(opened, n, seed, parse_settings(settings or []))
+    if out is not None and out.suffix == ".npy":
+        write_atomic(out, _npy(x))
+    else:
+        picture = runs.show(x, opened.config.get("show", {}), scale=8)
+        if isinstance(picture, str) and out is None:
+            print(picture)
+            return
+        out = out or run / "samples.png"
+        write_atomic(out, picture if isinstance(picture, bytes) else f"{picture}\n".encode())
+    print(f"{n} samples are in {out}")
+
+
+@app.command()
+def score(
+    run: RunFolder,
+    data: Annotated[str | None, typer.Option(help="Default: what it was trained on.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    distance: Annotated[
+        bool, typer.Option("--distance", help="Compare samples with held-out data instead.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Default: the seed of the run.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """The log-likelihood of a data set, in nats per sample; or the distance of samples from it."""
+    from core.errors import InputError
+    from reference import runs
+
+    if split not in ("train", "validation", "test"):
+        raise InputError(f"--split must be train, validation or test, got {split!r}")
+    opened = runs.open_run(run)
+    seed = opened.config["seed"] if seed is None else seed
+    name = data or opened.config.get("data", "")
+    loaded = _load(name, opened.config.get("domain", opened.row.domain), seed, data_dir)
+    if distance:
+        _print_distance(opened.model, loaded, seed)
+        return
+    if opened.row.family == "samples only":
+        raise InputError(
+            f"{opened.row.name} is an implicit model: it has no likelihood, only samples; "
+            f"their distance from data is `genzoo score {run} --distance`"
+        )
+    _print_likelihood(opened.model, loaded, split, seed)
+
+
+def _print_likelihood(model: Any, data: Dataset, split: str, seed: int) -> None:
+    from reference.metrics import likelihood
+
+    s = likelihood(model, data, split, seed=seed)
+    print(f"{data.name}, {split}, {s.count} samples")
+    if s.bound is not None:
+        print(f"an upper bound ({s.bound}): the exact figures are at most these")
+    at_most = "≤ " if s.bound is not None else ""
+    print(f"nats per sample     {at_most}{s.nats:.3f} ± {s.se:.3f}")
+    if s.bits_per_dim is not None:
+        print(f"bits per dimension  {at_most}{s.bits_per_dim:.4f}")
+    if s.gap is not None:
+        print(f"gap to the truth    {at_most}{s.gap:.4f} ± {s.gap_se:.4f}")
+    if s.impossible:
+        print(f"impossible samples  {s.impossible}, which the model gives probability 0")
+
+
+def _print_distance(model: Any, data: Dataset, seed: int) -> None:
+    from reference import metrics
+
+    n = len(metrics.held_out_halves(data, seed)[0])
+    d = metrics.distance(model.sample(n, seed=seed), data, seed=seed)
+    print(f"{data.name}, {n} samples against {n} held-out points; and as many fresh real ones")
+    print(f"MMD²      {d.mmd.mmd2: .5f}  (95 % of its null below {d.mmd.null_95:.5f})", end="")
+    print(f"   fresh {d.baseline_mmd.mmd2: .5f}")
+    print(f"accuracy  {d.accuracy.mean: .3f} ± {d.accuracy.se:.3f} (½: can't be told)", end="")
+    print(f"   fresh {d.baseline_accuracy.mean: .3f}")
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """["hidden=[64, 64]", "loss=minimax"] → {"hidden": [64, 64], "loss": "minimax"}."""
+    import json
+
+    from core.errors import InputError
+
+    parsed = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (equals and key.isidentifier()):
+            raise InputError(f"--set must be KEY=VALUE, got {pair!r}")
+        try:
+            parsed[key] = json.loads(value)
+        except ValueError:
+            parsed[key] = value
+    return parsed
+
+
+def _load(name: str, domain: str, seed: int, data_dir: Path | None) -> Dataset:
+    from core.data import load
+
+    progress = sys.stderr.isatty()
+    return load(name, domain=domain, seed=seed, data_dir=data_dir, progress=progress)  # type: ignore[arg-type]
+
+
+def _npy(x: Any) -> bytes:
+    import io
+
+    import numpy as np
+
+    out = io.BytesIO()
+    np.save(out, np.asarray(x), allow_pickle=False)
+    return out.getvalue()
+
+
+# --- zoo ----------------------------------------------------------------------------------------
+
+
+@app.command()
+def zoo(
+    out: Annotated[Path, typer.Option(help="Folder for the report and the runs.")] = Path("zoo"),
+    models: Annotated[str | None, typer.Option(help="Names, with commas; default: all.")] = None,
+    data: Annotated[str | None, typer.Option(help="One data set for all models.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Short training, to see it run.")] = False,
+    seed: Seed = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Train every model and leave a report: the main job. Stopped, it goes on where it was."""
+    from reference import zoo as main_job
+    from reference.progress import zoo_progress
+
+    names = [name.strip() for name in models.split(",") if name.strip()] if models else []
+    with zoo_progress() as watcher:
+        main_job.run(
+            out,
+            names=names,
+            data=data,
+            quick=quick,
+            seed=seed,
+            data_dir=data_dir,
+            watcher=watcher,
+        )
+    print(f"The report is {out / 'report.html'}")

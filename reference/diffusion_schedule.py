@@ -1,0 +1,144 @@
+"""The forward chain of diffusion models, its reversal given the data, and the bound's Gaussians.
+
+    q(x_t | x_{t−1}) = N(√(1−β_t) x_{t−1}, β_t I),    t = 1 … T                           (Eq. 2)
+    q(x_t | x_0)     = N(√ᾱ_t x_0, (1−ᾱ_t) I),        α_t = 1 − β_t,  ᾱ_t = ∏_{s≤t} α_s    (Eq. 4)
+
+Ho, Jain & Abbeel, Denoising Diffusion Probabilistic Models (2020), whose equations are numbered
+here; cosine schedule: Nichol & Dhariwal 2021, Eq. 17. MISSION rows D1, D2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_ndtr
+
+from core import Array, value
+from core.errors import InputError
+
+BETA_MAX = 0.999
+"""No β_t is larger: a step that forgets everything could not be undone (Nichol & Dhariwal)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """β_t, α_t and ᾱ_t as float64 arrays (T+1,), indexed by the papers' t = 0 … T.
+
+    Entry 0 stands for the data themselves: β_0 = 0, ᾱ_0 = 1.
+    """
+
+    beta: NDArray[np.float64]
+    alpha: NDArray[np.float64]
+    alpha_bar: NDArray[np.float64]
+
+    @property
+    def T(self) -> int:
+        """The number of steps."""
+        return len(self.beta) - 1
+
+    @property
+    def alphas_cumprod(self) -> NDArray[np.float64]:
+        """ᾱ_1 … ᾱ_T, (T,): other libraries' name and indexing."""
+        return self.alpha_bar[1:]
+
+    def snr(self) -> NDArray[np.float64]:
+        """Signal-to-noise ratio ᾱ_t / (1−ᾱ_t) for t = 1 … T, (T,)."""
+        return self.alpha_bar[1:] / (1 - self.alpha_bar[1:])
+
+    def add_noise(self, x_0: Array, eps: Array, t: Any) -> Array:
+        """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε: a draw from q(x_t | x_0) if ε ~ N(0, I); Eq. 4.
+
+        x_0, eps: (B, D), the dtype of the result. t: integers in 0 … T, (B,) or one for all.
+        """
+        a = _column(np.sqrt(self.alpha_bar[t]), x_0)
+        b = _column(np.sqrt(1 - self.alpha_bar[t]), x_0)
+        return a * x_0 + b * eps  # (B, D)
+
+    def posterior(self, x_0: Array, x_t: Array, t: int) -> tuple[Array, float]:
+        """Mean (B, D) and variance β̃_t of q(x_{t−1} | x_t, x_0); Eq. 6."""
+        a, b, variance = posterior_coefficients(self.alpha_bar[t], self.alpha_bar[t - 1])
+        return a * x_t + b * x_0, variance
+
+    def timesteps(self, n: int | None = None) -> list[int]:
+        """n + 1 times from T down to 0, evenly spaced: where a sampler of n steps stops by.
+
+        The default n = T visits every time. Raises InputError unless 1 ≤ n ≤ T.
+        """
+        n = self.T if n is None else n
+        if not 1 <= n <= self.T:
+            raise InputError(f"steps must be between 1 and T = {self.T}, got {n}")
+        return [self.T * i // n for i in range(n, -1, -1)]
+
+
+def posterior_coefficients(alpha_bar_t: float, alpha_bar_s: float) -> tuple[float, float, float]:
+    """(a, b, β̃) with q(x_s | x_t, x_0) = N(a x_t + b x_0, β̃ I) for times s < t.
+
+    Eq. 7, with the step from s to t, α = ᾱ_t / ᾱ_s and β = 1 − α, in the place of one from t−1.
+    """
+    alpha = float(alpha_bar_t / alpha_bar_s)
+    beta = 1 - alpha
+    a = math.sqrt(alpha) * (1 - alpha_bar_s) / (1 - alpha_bar_t)
+    b = math.sqrt(alpha_bar_s) * beta / (1 - alpha_bar_t)
+    beta_tilde = (1 - alpha_bar_s) / (1 - alpha_bar_t) * beta
+    return float(a), float(b), float(beta_tilde)
+
+
+def linear_betas(T: int) -> NDArray[np.float64]:
+    """Section 4: from 1e-4 to 0.02 in T = 1000 steps.
+
+    Fewer steps must each add more noise, or x_T would still show the data: × 1000/T.
+    """
+    return np.minimum(np.linspace(1e-4, 0.02, T) * (1000 / T), BETA_MAX)
+
+
+def cosine_betas(T: int, offset: float = 0.008) -> NDArray[np.float64]:
+    """The β_t for which ᾱ_t = f(t)/f(0), f(t) = cos²(π/2 · (t/T + offset)/(1 + offset))."""
+    f = np.cos((np.arange(T + 1) / T + offset) / (1 + offset) * (math.pi / 2)) ** 2
+    betas: NDArray[np.float64] = np.minimum(1 - f[1:] / f[:-1], BETA_MAX)
+    return betas
+
+
+SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas}
+
+
+def make_schedule(name: str, T: int) -> Schedule:
+    """The schedule `name`, a key of SCHEDULES, with T steps; ᾱ_T < 1e-3 for every T ≥ 2.
+
+    Raises InputError for another name or T < 2: one step of at most BETA_MAX can't reach noise.
+    """
+    if name not in SCHEDULES:
+        raise InputError(f"schedule must be one of {', '.join(SCHEDULES)}, got {name!r}")
+    if T < 2:
+        raise InputError(f"steps must be at least 2, got {T}")
+    beta = np.concatenate([[0.0], SCHEDULES[name](T)])
+    return Schedule(beta, 1 - beta, np.cumprod(1 - beta))
+
+
+def normal_kl(mean: Array, variance: float, mean_p: Array, variance_p: float) -> Array:
+    """KL(N(mean, variance·I) ‖ N(mean_p, variance_p·I)) in nats, (B,), for means (B, dim)."""
+    ratio = variance / variance_p
+    squares = np.square(mean - mean_p) * (1 / variance_p)
+    return 0.5 * np.sum(squares + (ratio - 1 - math.log(ratio)), axis=1)
+
+
+def discretised_log_prob(x: Array, mean: Array, std: float, levels: int) -> Array:
+    """log of the mass that N(mean, std²) puts nearest to x, one of `levels` values in [−1, 1].
+
+    Eq. 13, elementwise, in nats. The outermost bins reach to ±∞, so the masses add up to 1.
+    """
+    half = 1 / (levels - 1)
+    lower = np.where(x < -1 + half, -math.inf, (x - half - mean) * (1 / std))
+    upper = np.where(x > 1 - half, math.inf, (x + half - mean) * (1 / std))
+    # Φ(upper) − Φ(lower) = Φ(−lower) − Φ(−upper): the smaller pair keeps all its digits.
+    flip = value(lower + upper) > 0
+    low, high = np.where(flip, -upper, lower), np.where(flip, -lower, upper)
+    return log_ndtr(high) + np.log1p(-np.exp(log_ndtr(low) - log_ndtr(high)))
+
+
+def _column(coefficient: Any, x: Array) -> Any:
+    """One coefficient per sample, or one for all, as a column beside x (B, …), in its dtype."""
+    return np.asarray(coefficient, x.dtype).reshape(-1, *[1] * (x.ndim - 1))

@@ -1,0 +1,237 @@
+"""A model of the table as a run on disk: built, trained, opened again, shown.
+
+What a run needs to be sampled from later, without its data set, is kept in its config.json.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core import Array
+from core.errors import CheckpointError, InputError
+from reference import MODELS, Demo, Model, pictures
+
+if TYPE_CHECKING:
+    from core.checkpoint import Run
+    from core.data import Dataset
+    from core.train import History, TrainSettings
+
+_LARGEST = 10_000
+"""An argument of a stored model may be this large whatever its file holds."""
+
+
+def find_row(name: str) -> Model:
+    """The row of MODELS called `name`. Raises InputError, with the names that are close."""
+    if name in MODELS:
+        return MODELS[name]
+    close = difflib.get_close_matches(name.lower(), MODELS)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(MODELS)}"
+    raise InputError(f"unknown model {name!r}; {hint}")
+
+
+def find_demo(row: Model, data: str) -> Demo:
+    """The row's settings for the data set called `data`; plain ones if it has none."""
+    return next((demo for demo in row.demos if demo.data == data), Demo(data))
+
+
+def capabilities(row: Model) -> tuple[str, ...]:
+    """What can be asked of the model: "log p" or "bound", "sample", "classify"."""
+    cls = row.load()
+    likelihood = {"exact likelihood": ("log p",), "bounded likelihood": ("bound",)}
+    classify = ("classify",) if hasattr(cls, "predict") else ()
+    return (*likelihood.get(row.family, ()), "sample", *classify)
+
+
+# --- building and training ----------------------------------------------------------------------
+
+
+def build(row: Model, arguments: Mapping[str, Any], seed: int) -> Any:
+    """A new model of the row. Raises InputError for arguments that its class does not take."""
+    cls = row.load()
+    accepted = inspect.signature(cls).parameters
+    for name in arguments:
+        if name not in accepted:
+            takes = ", ".join(p for p in accepted if p not in ("seed", "dtype"))
+            raise InputError(f"{row.name} has no argument {name!r}; it takes {takes}")
+    if "seed" in accepted:
+        arguments = {"seed": seed, **arguments}
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        given = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
+        raise InputError(f"{row.name} can't be built from {given}: {error}") from error
+
+
+def configuration(
+    row: Model,
+    data: Dataset,
+    *,
+    source: str,
+    arguments: Mapping[str, Any],
+    settings: TrainSettings,
+    seed: int,
+) -> dict[str, Any]:
+    """What config.json says of a run. `source` is the name or path the data were loaded by."""
+    return {
+        "model": row.name,
+        "arguments": {**row.arguments(data), **arguments},
+        "data": source,
+        "domain": data.domain,
+        "seed": seed,
+        "train": asdict(settings),
+        "show": _how_to_show(data),
+    }
+
+
+def train(
+    config: Mapping[str, Any],
+    data: Dataset,
+    settings: TrainSettings,
+    out: Path,
+    *,
+    resume: bool = False,
+    on_progress: Callable[..., None] | None = None,
+) -> tuple[Any, History]:
+    """Build and train the model that `config` describes, in the run folder `out`."""
+    from core.checkpoint import Run
+    from core.train import fit
+
+    row = find_row(config["model"])
+    model = build(row, config["arguments"], config["seed"])
+    Run.create(out, config)
+    history = fit(
+        make_learner(row, model, settings),
+        data,
+        settings=settings,
+        out=out,
+        resume=resume,
+        on_progress=on_progress,
+    )
+    return model, history
+
+
+def make_learner(row: Model, model: Any, settings: TrainSettings) -> Any:
+    """What takes the model's training steps, by the row's `training`."""
+    from core.train import CountLearner, EMLearner, GradientLearner
+
+    learners = {"counts": CountLearner, "em": EMLearner, "gradient": GradientLearner}
+    return learners[row.training](model, settings)
+
+
+def count_parameters(model: Any) -> int:
+    """Free parameters: what the model says, else the numbers in its Tensors."""
+    from core.state import parameters
+
+    if hasattr(model, "num_parameters"):
+        return int(model.num_parameters)
+    return sum(p.size for p in parameters(model).values())
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run that was read back: its row of the table, its model with parameters, its config."""
+
+    row: Model
+    model: Any
+    config: dict[str, Any]
+
+
+def open_run(path: Path) -> Opened:
+    """The model stored in the run folder `path`.
+
+    Raises CheckpointError if the folder is not a run, is damaged, or was made to harm.
+    """
+    from core.checkpoint import Run
+
+    run = Run.open(path)
+    row, arguments, seed = _read_config(run)
+    model = _rebuild(run, row, arguments, seed)
+    run.load_model(model)
+    return Opened(row, model, run.config)
+
+
+def _read_config(run: Run) -> tuple[Model, dict[str, Any], int]:
+    file, config = run.path / "config.json", run.config
+    name, arguments, seed = (config.get(key) for key in ("model", "arguments", "seed"))
+    if not isinstance(name, str) or name not in MODELS:
+        raise CheckpointError(f"{file} names no known model, got {name!r}")
+    if not isinstance(arguments, dict) or type(seed) is not int:
+        raise CheckpointError(f"{file} must hold arguments (an object) and seed (an integer)")
+    return MODELS[name], arguments, seed
+
+
+def _rebuild(run: Run, row: Model, arguments: dict[str, Any], seed: int) -> Any:
+    """Build the model, but never a much larger one than the file beside it can fill."""
+    file = run.path / "model.safetensors"
+    if not file.exists():
+        raise CheckpointError(f"{run.path} has no model yet: its training was not finished")
+    largest = max(_LARGEST, file.stat().st_size)
+    for name, value in arguments.items():
+        if any(abs(n) > largest for n in _integers(value)):
+            raise CheckpointError(f"{run.path}: {name} = {value!r} does not fit {file.name}")
+    try:
+        return build(row, arguments, seed)
+    except InputError as error:
+        raise CheckpointError(f"{run.path / 'config.json'}: {error}") from error
+
+
+def _integers(value: Any) -> list[int]:
+    if isinstance(value, list):
+        return [n for item in value for n in _integers(item)]
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else []
+
+
+# --- showing ------------------------------------------------------------------------------------
+
+
+def _how_to_show(data: Dataset) -> dict[str, Any]:
+    """What turns samples into a picture or text: JSON, without what does not apply."""
+    show: dict[str, Any] = {"domain": data.domain}
+    if data.image_shape is not None:
+        top = 1.0 if data.domain == "continuous" else float((data.levels or 2) - 1)
+        low = -1.0 if data.domain == "continuous" else 0.0
+        show |= {"image_shape": list(data.image_shape), "low": low, "high": top}
+    elif data.vocabulary is not None:
+        show |= {"vocabulary": list(data.vocabulary), "end": data.end}
+    elif data.dim == 2:
+        show["box"] = [round(edge, 6) for edge in pictures.square_box(data.train.x)]
+    return show
+
+
+def show(
+    x: Array,
+    how: Mapping[str, Any],
+    *,
+    density: Callable[[Array], Array] | None = None,
+    columns: int | None = None,
+    scale: int = 1,
+    color: str = pictures.INK,
+) -> bytes | str:
+    """`x` (N, D) as PNG bytes (images, points in the plane) or as text (text, anything else)."""
+    try:
+        if "image_shape" in how:
+            h, w = how["image_shape"]
+            return pictures.image_grid(
+                x, (h, w), low=how["low"], high=how["high"], columns=columns, scale=scale
+            )
+        if "vocabulary" in how:
+            return "\n".join(pictures.text(x, how["vocabulary"], end=how.get("end")))
+        if "box" in how:
+            left, right, bottom, top = how["box"]
+            box = (left, right, bottom, top)
+            return pictures.scatter(x, box=box, density=density, color=color)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"config.json does not say how to show samples: {error}") from error
+    return "\n".join(" ".join(f"{v:g}" for v in row) for row in np.asarray(x))

@@ -1,0 +1,409 @@
+"""The main job: train every row of `MODELS` on its data, score it, and leave a report.
+
+    zoo/report.html            what came of it, to be read in a browser
+    zoo/results.json           the same as figures
+    zoo/<model>-<data>/        the run: config, model, log; pictures; result.json
+
+A model whose result.json was made by the same configuration is not trained again, and one whose
+training was interrupted goes on where it was: the job can be stopped and started at will.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.checkpoint import environment, read_json, write_atomic, write_json
+from core.data import Dataset, load
+from core.errors import CheckpointError, GenzooError, InputError
+from core.train import TrainSettings
+from reference import MODELS, Demo, Model, metrics, pictures, report, runs
+
+Entry = dict[str, Any]
+SAMPLES_SHOWN = {"image": 64, "point": 1000, "text": 12}
+_ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to be trained on one data set, with everything that decides the outcome."""
+
+    row: Model
+    data: Dataset
+    source: str
+    config: dict[str, Any]
+    settings: TrainSettings
+    quick: bool
+
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder, and of the model's card in the report."""
+        seed = self.config["seed"]
+        variant = ("-quick" if self.quick else "") + (f"-seed{seed}" if seed else "")
+        return f"{self.row.name}-{_slug(self.source)}{variant}"
+
+    @property
+    def title(self) -> str:
+        """For people: the model and its data."""
+        return f"{self.row.title} · {self.data.name}"
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who hears how the zoo gets on; every function may be None.
+
+    planned(titles) before anything is trained; started(job) and finished(job, entry, kept) around
+    each model; progress(…) is handed to `core.train.fit`; skipped(model, reason) says why a model
+    is left out.
+    """
+
+    planned: Callable[[int], None] | None = None
+    started: Callable[[Job], None] | None = None
+    progress: Callable[..., None] | None = None
+    finished: Callable[[Job, Entry, bool], None] | None = None
+    skipped: Callable[[str, str], None] | None = None
+
+
+def run(
+    out: Path,
+    *,
+    names: Sequence[str] = (),
+    data: str | None = None,
+    quick: bool = False,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    watcher: Watcher | None = None,
+) -> dict[str, Any]:
+    """Train and score; write report.html and results.json into `out`; return the results.
+
+    names: rows of MODELS, all if empty. data: one data set for all of them in place of their own;
+    models that it does not suit are then skipped, unless they were named. Raises what training
+    raises; `core.errors.Interrupted` when stopped by Ctrl-C, after the report on what is finished.
+    """
+    watcher = watcher or Watcher()
+    _make_folder(out)
+    rows = [runs.find_row(name) for name in names] or list(MODELS.values())
+    results = {
+        "version": version("genzoo"),
+        **_commit(),
+        "machine": machine(),
+        "seed": seed,
+        "quick": quick,
+        "options": _options(names, data, quick, seed),
+        "baselines": [],
+        "models": [],
+        "skipped": [],
+    }
+    jobs = list(_plan(rows, data, quick, seed, data_dir, bool(names), results["skipped"], watcher))
+    _tell(watcher.planned, len(jobs))
+    try:
+        for job in jobs:
+            _do(job, out, results, watcher)
+    finally:
+        results["baselines"] = _baselines(jobs, results["models"], data_dir)
+        write_json(out / "results.json", results)
+        report.write_report(results, out)
+    return results
+
+
+def _do(job: Job, out: Path, results: dict[str, Any], watcher: Watcher) -> None:
+    _tell(watcher.started, job)
+    entry = _kept(job, out / job.folder)
+    kept = entry is not None
+    if entry is None:
+        entry = _train_and_score(job, out / job.folder, watcher.progress)
+    results["models"].append(entry)
+    _tell(watcher.finished, job, entry, kept)
+
+
+def _tell(listener: Callable[..., None] | None, *news: Any) -> None:
+    if listener is not None:
+        listener(*news)
+
+
+# --- the plan -----------------------------------------------------------------------------------
+
+
+def _plan(
+    rows: Sequence[Model],
+    data: str | None,
+    quick: bool,
+    seed: int,
+    data_dir: Path | None,
+    named: bool,
+    skipped: list[dict[str, str]],
+    watcher: Watcher,
+) -> Iterator[Job]:
+    """One job for each row and data set. Everything is loaded and built once before training."""
+    loaded: dict[tuple[str, str], Dataset] = {}
+    for row in rows:
+        for demo in (runs.find_demo(row, data),) if data else row.demos:
+            try:
+                key = demo.data, row.domain
+                if key not in loaded:
+                    loaded[key] = _load(*key, seed, data_dir)
+                yield plan_job(row, demo, loaded[key], quick=quick, seed=seed)
+            except InputError as error:
+                if data is None or named:
+                    raise
+                skipped.append({"model": row.name, "data": demo.data, "reason": str(error)})
+                _tell(watcher.skipped, row.name, str(error))
+
+
+def _load(name: str, domain: str, seed: int, data_dir: Path | None) -> Dataset:
+    return load(name, data_dir=data_dir, seed=seed, domain=domain)  # type: ignore[arg-type]
+
+
+def plan_job(row: Model, demo: Demo, data: Dataset, *, quick: bool, seed: int) -> Job:
+    """The demo's settings, with its quick ones laid over them; InputError if they don't fit."""
+    arguments = {**demo.arguments, **(demo.quick_arguments if quick else {})}
+    settings = TrainSettings(**{"seed": seed, **demo.train, **(demo.quick_train if quick else {})})
+    config = runs.configuration(
+        row, data, source=demo.data, arguments=arguments, settings=settings, seed=seed
+    )
+    runs.build(row, config["arguments"], seed)
+    if row.kind == "class-conditional" and data.train.y is None:
+        raise InputError(f"{row.name} needs labels; {data.name} has none")
+    return Job(row, data, demo.data, config, settings, quick)
+
+
+# --- one model ----------------------------------------------------------------------------------
+
+
+def _kept(job: Job, folder: Path) -> Entry | None:
+    """The result of an earlier run with the same configuration and version, or None."""
+    try:
+        result = read_json(folder / "result.json")
+        if result["config"] == _key(job):
+            return dict(result["entry"])
+    except (CheckpointError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _key(job: Job) -> dict[str, Any]:
+    """What a result depends on."""
+    return {**job.config, "version": version("genzoo"), "importance": metrics.IMPORTANCE_SAMPLES}
+
+
+def _train_and_score(job: Job, folder: Path, progress: Callable[..., None] | None) -> Entry:
+    begun = _holds(job, folder)
+    with measured() as cost:
+        model, history = runs.train(
+            job.config,
+            job.data,
+            job.settings,
+            folder,
+            resume=begun,
+            overwrite=not begun,
+            on_progress=progress,
+        )
+    entry = {
+        "model": job.row.name,
+        "title": job.row.title,
+        "kind": job.row.kind,
+        "rows": list(job.row.rows),
+        "data": job.source,
+        "domain": job.data.domain,
+        "image": job.data.image_shape is not None,
+        "seed": job.config["seed"],
+        "folder": job.folder,
+        "parameters": runs.count_parameters(model),
+        **cost,
+        **_likelihood(job, model),
+    }
+    entry |= _distance_and_pictures(job, model, folder)
+    entry = present(entry)
+    write_json(folder / "result.json", {"config": _key(job), "entry": entry})
+    return entry
+
+
+def _holds(job: Job, folder: Path) -> bool:
+    """Whether the folder holds the beginning of this very job, to be continued."""
+    with suppress(CheckpointError, TypeError):
+        config = read_json(folder / "config.json")
+        same = all(config.get(key) == value for key, value in job.config.items())
+        return same and (folder / "state.safetensors").exists()
+    return False
+
+
+def _likelihood(job: Job, model: Any) -> Entry:
+    if job.row.family == "samples only":
+        return {}
+    score = metrics.likelihood(model, job.data, seed=job.config["seed"])
+    probabilities = job.data.domain == "continuous" and score.bits_per_dim is not None
+    return {
+        "scored_as": "integer" if probabilities else job.data.domain,
+        **figures_of(score),
+    }
+
+
+def figures_of(score: metrics.Likelihood) -> Entry:
+    """A score under the names of results.json."""
+    return {
+        "test_nats": score.nats,
+        "test_nats_se": score.se,
+        "test_count": score.count,
+        "bits_per_dim": score.bits_per_dim,
+        "bound": score.bound,
+        "impossible": score.impossible or None,
+        "gap": score.gap,
+        "gap_se": score.gap_se,
+    }
+
+
+def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
+    seed, how = job.config["seed"], job.config["show"]
+    shown = SAMPLES_SHOWN["image" if "image_shape" in how else "point" if "box" in how else "text"]
+    needed = len(metrics.held_out_halves(job.data, seed)[0])
+    samples = np.asarray(model.sample(max(shown, needed), seed=seed))
+    if not np.all(np.isfinite(samples)):
+        raise InputError(f"{job.row.name} drew samples that are not finite; was the rate too high?")
+    density = model.log_prob if job.row.family == "exact likelihood" else None
+    _save_picture(folder, "samples", runs.show(samples[:shown], how, density=density))
+    real = job.data.test.x[:shown]
+    _save_picture(folder, "data", runs.show(real, how, color=pictures.PAPER))
+    if "vocabulary" in how:
+        return {}
+    d = metrics.distance(samples, job.data, seed=seed)
+    return {
+        "distance": {
+            "count": d.count,
+            **_distance(d.mmd, d.accuracy),
+            "baseline": _distance(d.baseline_mmd, d.baseline_accuracy),
+        }
+    }
+
+
+def _distance(mmd: metrics.MMD, accuracy: metrics.Accuracy) -> Entry:
+    return {**asdict(mmd), "accuracy": accuracy.mean, "accuracy_se": accuracy.se}
+
+
+def _save_picture(folder: Path, name: str, picture: bytes | str) -> None:
+    if isinstance(picture, bytes):
+        write_atomic(folder / f"{name}.png", picture)
+    else:
+        write_atomic(folder / f"{name}.txt", picture.encode())
+
+
+def _baselines(
+    jobs: Sequence[Job], entries: Sequence[Entry], data_dir: Path | None
+) -> list[Entry]:
+    """Baselines of every data set on which a likelihood was reported."""
+    wanted = {(e["data"], e["scored_as"]) for e in entries if "scored_as" in e}
+    datasets = {(job.source, job.data.domain): job.data for job in jobs}
+    rows = []
+    for source, domain in sorted(wanted):
+        data = datasets.get((source, domain)) or _load(source, domain, jobs[0].config["seed"], data_dir)
+        for name, score in metrics.baselines(data).items():
+            figures = {"data": source, "scored_as": domain, "name": name, **figures_of(score)}
+            rows.append(present(figures))
+    return rows
+
+
+def present(figures: Mapping[str, Any]) -> Entry:
+    """Without the figures that are absent: None, NaN and infinity, which JSON has no place for."""
+    out = {}
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            out[key] = present(value)
+        elif value is not None and not (isinstance(value, float) and not math.isfinite(value)):
+            out[key] = value
+    return out
+
+
+# --- the machine --------------------------------------------------------------------------------
+
+
+def machine() -> Entry:
+    """What the figures were measured on."""
+    software = environment()
+    return present(
+        {
+            "cpu": _cpu(),
+            "cores": _cores(),
+            "python": software["versions"]["python"],
+            "numpy": software["versions"]["numpy"],
+            "blas": software["blas"],
+            "threads": software["threads"],
+            "platform": software["platform"],
+            "env": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        }
+    )
+
+
+def _cpu() -> str | None:
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
+            return found[1].strip()
+    return platform.processor() or platform.machine() or None
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def measured() -> Iterator[Entry]:
+    """Fills in "seconds", and "peak_mb" where the system tells (Linux)."""
+    cost: Entry = {}
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    start = time.perf_counter()
+    yield cost
+    cost["seconds"] = round(time.perf_counter() - start, 3)
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        if found := re.search(r"VmHWM:\s+(\d+) kB", status):
+            cost["peak_mb"] = round(int(found[1]) / 1024, 1)
+
+
+def _commit() -> Entry:
+    """The checkout's commit, with a plus sign if it has changes; nothing without git."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return {"commit": commit + ("+" if _git(root, "status", "--porcelain", "-uno") else "")}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def _options(names: Sequence[str], data: str | None, quick: bool, seed: int) -> list[str]:
+    """The command line that does the same again."""
+    options = ["--models", ",".join(names)] if names else []
+    options += ["--data", data] if data else []
+    options += ["--quick"] if quick else []
+    return options + (["--seed", str(seed)] if seed else [])
+
+
+def _slug(source: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", Path(source).stem).strip("-") or "data"
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GenzooError(f"{out} can't be made a folder: {error.strerror}") from error
