@@ -1,16 +1,16 @@
 """Probability distributions, with the names of torch.distributions and formulas of their own.
 
-A distribution holds parameters: arrays, Tensors or Python numbers. Its shape has two parts: the
-parameters' batch_shape B (independent distributions side by side) and the event_shape E of one draw.
+A distribution holds parameters: arrays, Tensors or Python numbers. Its shape has two parts, the
+parameters' batch_shape B (independent distributions side by side) and one draw's event_shape E.
 
     log_prob(x)          nats, (…, *B), for x (…, *B, *E)
     sample(shape, rng)   plain array (*shape, *B, *E)
     rsample(shape, rng)  the same numbers as a differentiable function of the parameters
     entropy(), cdf(x), kl_divergence(p, q)   in closed form, where there is one
 
-rng is a `core.random.Generator`, or a seed: the first call on stream "sample". Where x or parameters
-are Tensors, so are results, and gradients flow to both. There is one float dtype throughout, float32
-or float64, and results have it; Python numbers adopt it (float32 if nothing else has a dtype).
+rng is a `core.random.Generator`, or a seed (stream "sample", from step 0). Where x or parameters
+are Tensors, so are results, and gradients flow to both. There is one float dtype throughout,
+float32 or float64, and results have it; Python numbers adopt it (float32 where nothing has one).
 
 Bad input raises InputError: NaN, mixed dtypes, shapes that don't fit, parameters out of range, x
 outside the support. Probabilities 0 and 1 are in range: 0 · ln 0 = 0, and a divergence may be ∞.
@@ -350,7 +350,8 @@ class DiscretizedLogistic:
 class Mixture:
     """Σ_k π_k p_k(x): `mixing` holds π, (…, K); `component` has batch_shape (…, K).
 
-    The K components are the last batch axis of one distribution of any kind.
+    The K components are the last batch axis of one distribution of any kind; the batch axes before
+    it are the mixture's, and π broadcasts to them.
     """
 
     def __init__(self, mixing: Categorical, component: Distribution) -> None:
@@ -377,7 +378,9 @@ class Mixture:
 
     def _beside(self, x: Array) -> Array:
         """Give x an axis to meet the K components on."""
-        x = x if isinstance(x, Tensor) else np.asarray(x)
+        if not hasattr(x, "dtype"):
+            x = np.asarray(x)
+            x = x.astype(self.mixing.logits.dtype) if x.dtype.kind == "f" else x
         return np.expand_dims(x, x.ndim - len(self.event_shape))
 
     def cdf(self, x: Array) -> Array:
@@ -629,7 +632,8 @@ _KL: dict[type, Callable[[Any, Any], Array]] = {
 
 def _entropy(log_p: Array) -> Array:
     """−Σ p ln p over the last axis, with 0 · ln 0 = 0."""
-    return -np.sum(np.exp(log_p) * np.where(value(log_p) > -math.inf, log_p, 0.0), axis=-1)
+    surprise = np.where(value(log_p) > -math.inf, -log_p, 0.0)
+    return np.sum(np.exp(log_p) * surprise, axis=-1)
 
 
 def _entropy_by_levels(d: Distribution, levels: int) -> Array:
@@ -777,7 +781,10 @@ def _check_shape(shape: tuple[int, ...], d: Distribution) -> None:
 
 def _point(x: Array, d: Any) -> Array:
     """x as floats in the dtype of the location of d, without NaN, of a shape that fits d."""
-    dtype = _dtype_of(getattr(d, "loc", None))
+    inner = d
+    while hasattr(inner, "base"):
+        inner = inner.base
+    dtype = _dtype_of(getattr(inner, "loc", None))
     x = _as_float("x", x, dtype or np.float32)
     if dtype is not None and x.dtype != dtype:
         raise InputError(f"x must have the parameters' dtype {dtype}, got {x.dtype}")

@@ -63,14 +63,18 @@ class TrainSettings:
     checkpoint_seconds: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("warmup", 0)):
             number = getattr(self, name)
-            if number is not None and (not isinstance(number, int) or number < 1):
-                raise InputError(f"{name} must be an int >= 1, got {number!r}")
+            if number is None and name == "patience":
+                continue
+            if not isinstance(number, int) or number < least:
+                raise InputError(f"{name} must be an int >= {least}, got {number!r}")
         for name, table in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in table:
                 known = ", ".join(table)
                 raise InputError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise InputError(f"clip_norm must be > 0, got {self.clip_norm}")
         if not self.checkpoint_seconds >= 0:
             raise InputError(f"checkpoint_seconds must be >= 0, got {self.checkpoint_seconds}")
 

@@ -107,7 +107,8 @@ def fit(
     Without validation rows (or a validation loss) those of the last epoch are kept. settings: the
     learner's unless given. out: the run's folder, written to as training goes on; with `resume`
     training continues from the checkpoint there, if there is one, to the same bits as if it had
-    never stopped. on_progress is called after every step and epoch.
+    never stopped (epochs, patience and checkpoint_seconds may differ from then). on_progress is
+    called after every step and epoch.
 
     Raises Interrupted after Ctrl-C, when the step is finished and the state saved (a second Ctrl-C
     stops at once); Diverged if a loss, gradient or parameter is NaN or infinite (the checkpoint
@@ -117,12 +118,18 @@ def fit(
     if resume and out is None:
         raise InputError("resume needs out, the run's folder")
     settings = settings or learner.settings
+    if settings != learner.settings:
+        raise InputError("settings must be the ones that the learner was made with")
     run = None if out is None else _open_run(Path(out), learner, settings)
     training = _Training(learner, data, settings, run, on_progress)
     if run is not None and (run.has_state() or run.has_model()):
         if not resume:
             raise CheckpointError(f"{out} already holds a training: resume it, or choose another")
         training.restore(run)
+    if run is not None:
+        run.write_log(
+            map(_loggable, training.at.entries)
+        )  # without the lines of epochs that are lost
     with _CtrlC() as training.ctrl_c:
         while not training.finished():
             training.epoch()
@@ -168,7 +175,10 @@ class _Training:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self.learner, self.model, self.settings = learner, learner.model, settings
-        self.train, self.validation = _training_rows(data.train), data.validation
+        self.train = _checked("train", data.train)
+        self.validation = _checked("validation", data.validation)
+        if len(self.train) == 0:
+            raise DataError("data.train has no rows")
         self.run, self.on_progress = run, on_progress
         self.rng = Generator(settings.seed, stream="train")
         described = json.loads(json.dumps(asdict(settings)))
@@ -179,7 +189,7 @@ class _Training:
         self.steps = learner.epochs * -(-len(self.train.x) // self.batch_size)
         self.multiplier = SCHEDULES[settings.schedule](self.steps, settings.warmup)
         self.started = self.saved = time.monotonic()
-        if settings.patience and not (self.validation and can_validate(self.model)):
+        if settings.patience and not (len(self.validation) and can_validate(self.model)):
             raise InputError("patience needs validation rows and a model with a validation loss")
 
     # one epoch
@@ -213,6 +223,8 @@ class _Training:
             losses = self.learner.step(x, y, self.rng, self.multiplier(at.step))
         except Diverged as error:
             raise self._diverged(str(error)) from error
+        if any(map(math.isnan, losses)):
+            raise self._diverged("the loss is nan")
         totals = at.totals or [0.0] * len(losses)
         at.totals = [t + len(x) * v for t, v in zip(totals, losses, strict=True)]
         at.batch, at.step, at.rows = at.batch + 1, at.step + 1, at.rows + len(x)
@@ -233,8 +245,6 @@ class _Training:
             self.run.append_log(_loggable(at.entries[-1]))
 
     def _validate(self) -> float | None:
-        if self.validation is None:
-            return None
         x, y = self.validation.x, self.validation.y
         loss = mean_loss(self.model, x, y, seed=self.settings.seed)
         if loss is not None and math.isnan(loss):
@@ -252,9 +262,7 @@ class _Training:
             raise self._diverged(found)
 
     def _diverged(self, why: str) -> Diverged:
-        return Diverged(
-            f"training diverged in epoch {self.at.epoch + 1}, step {self.at.step}: {why}"
-        )
+        return Diverged(f"training diverged after step {self.at.step} of {self.steps}: {why}")
 
     # between the steps
 
@@ -339,7 +347,6 @@ class _Training:
         self.best_arrays, self.rng = part("best", arrays), Generator.from_state(at.rng)
         at.settings, self.at = self.at.settings, at
         self.started -= at.seconds
-        run.write_log(_loggable(entry) for entry in at.entries)
 
 
 def _read_position(file: Path, metadata: Mapping[str, str], like: _Position) -> _Position:
@@ -364,16 +371,14 @@ def _check_continues(file: Path, stored: _Position, own: _Position) -> None:
 
 
 def _loggable(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity (a histogram's loss on a row it rules out): null."""
-    infinite = entry.get("validation") == math.inf
-    return {**entry, "validation": None} if infinite else dict(entry)
+    """JSON has no infinity, which −log 0 is: null."""
+    infinite = {k: None for k, v in entry.items() if isinstance(v, float) and math.isinf(v)}
+    return {**entry, **infinite}
 
 
-def _training_rows(split: "Split") -> "Split":
-    if len(split.x) == 0:
-        raise DataError("data.train has no rows")
+def _checked(name: str, split: "Split") -> "Split":
     if split.x.dtype.kind == "f" and not np.isfinite(split.x).all():
-        raise DataError("data.train.x holds NaN or infinity")
+        raise DataError(f"data.{name}.x holds NaN or infinity")
     return split
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -279,10 +280,21 @@ row(np.min, _extreme_vjp, options=("axis",), keywords=("keepdims",))
 
 
 def _cumsum_vjp(g: Array, z: Array, x: Array, axis: int) -> Array:
-    return np.flip(np.cumsum(np.flip(g, axis), axis), axis)
+    return np.flip(_cumsum(np.flip(g, axis), axis), axis)
 
 
-_cumsum = row(np.cumsum, _cumsum_vjp, options=("axis",), key="cumsum")
+def cumsum(x: Any, axis: int) -> Any:
+    """np.cumsum, slice by slice along an inner axis: the same bits, several times as fast."""
+    if axis % x.ndim == x.ndim - 1 or not x.size:
+        return np.cumsum(x, axis)
+    z = np.array(x)
+    slices = np.moveaxis(z, axis, 0)
+    for before, now in pairwise(slices):
+        now += before
+    return z
+
+
+_cumsum = row(cumsum, _cumsum_vjp, options=("axis",), key="cumsum")
 
 
 @composed(np.cumsum)

@@ -180,7 +180,21 @@ _ROWS = [
         parents=("markov-table",),
         tiny={"dim": 6},
         arguments=_dim,
-        demos=(Demo("digits", train={"epochs": 60}, quick_train={"epochs": 3}),),
+        demos=(
+            Demo(
+                "digits",
+                train={
+                    "epochs": 40,
+                    "batch_size": 32,
+                    "optimiser": "adamw",
+                    "lr": 0.03,
+                    "weight_decay": 0.03,
+                    "schedule": "cosine",
+                    "ema_decay": 0.99,
+                },
+                quick_train={"epochs": 3},
+            ),
+        ),
     ),
     Model(
         name="nade",
@@ -194,7 +208,22 @@ _ROWS = [
         parents=("fvsbn",),
         tiny={"dim": 6, "hidden": 5},
         arguments=_dim,
-        demos=(Demo("digits", train={"epochs": 60}, quick_train={"epochs": 2}),),
+        demos=(
+            Demo(
+                "digits",
+                arguments={"hidden": 100},
+                train={
+                    "epochs": 30,
+                    "batch_size": 32,
+                    "optimiser": "adamw",
+                    "lr": 0.05,
+                    "weight_decay": 0.05,
+                    "schedule": "cosine",
+                    "ema_decay": 0.99,
+                },
+                quick_train={"epochs": 2},
+            ),
+        ),
     ),
     Model(
         name="made",
@@ -208,7 +237,22 @@ _ROWS = [
         parents=("nade",),
         tiny={"dim": 6, "hidden": [16]},
         arguments=_dim,
-        demos=(Demo("digits", train={"epochs": 60}, quick_train={"epochs": 3}),),
+        demos=(
+            Demo(
+                "digits",
+                arguments={"hidden": [500], "masks": 16},
+                train={
+                    "epochs": 150,
+                    "batch_size": 32,
+                    "optimiser": "adamw",
+                    "lr": 0.01,
+                    "weight_decay": 0.03,
+                    "schedule": "cosine",
+                    "ema_decay": 0.995,
+                },
+                quick_train={"epochs": 3},
+            ),
+        ),
     ),
     Model(
         name="vae",

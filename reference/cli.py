@@ -8,6 +8,7 @@ Ctrl-C, as shells have it.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -106,9 +107,7 @@ def list_data(data_dir: DataDir = None) -> None:
     """Every data set: its size, licence, and whether it is on this machine."""
     from core.data import catalogue
 
-    rows = [
-        (e.name, e.doc, e.licence, _megabytes(e.size), e.where) for e in catalogue(data_dir)
-    ]
+    rows = [(e.name, e.doc, e.licence, _megabytes(e.size), e.where) for e in catalogue(data_dir)]
     _print_table(("name", "what", "licence", "download", "here"), rows)
 
 
@@ -126,7 +125,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size else "–"
 
 
-def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """A table for a terminal; tab-separated values for a pipe."""
     if not sys.stdout.isatty():
         for row in (head, *rows):
@@ -149,36 +148,45 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 def train(
     model: Annotated[str, typer.Argument(help="A name from `genzoo list`.")],
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    data: Annotated[str, typer.Option(help="A name from `genzoo data list`, or a file.")] = "digits",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples in a step.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A name from `genzoo data list`, or a file. [digits]")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    seed: Seed = 0,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without improvement.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Names all random numbers. [0]")] = None,
     settings: Settings = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, as it was begun.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Train MODEL on a data set and keep it in the folder --out."""
+    """Train MODEL on a data set and keep it in the folder --out.
+
+    For what is not given the zoo's settings for this model and data are taken, if it has some.
+    """
     from core.train import TrainSettings
     from reference import runs
-    from reference.progress import training_progress
+    from reference.progress import training_bar
 
     row = runs.find_row(model)
-    loaded = _load(data, row.domain, seed, data_dir)
-    demo = runs.find_demo(row, data)
-    chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
-    given = {key: value for key, value in chosen.items() if value is not None}
-    train_settings = TrainSettings(**{"seed": seed, **demo.train, **given})
+    old = runs.stored_config(out, row) if resume else {}
+    source = data or old.get("data", "digits")
+    seed = old.get("seed", 0) if seed is None else seed
+    demo = runs.find_demo(row, source)
+    numbers = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience}
+    given = {name: number for name, number in numbers.items() if number is not None}
+    how = TrainSettings(**(old.get("train", {"seed": seed, **demo.train}) | given))
+    loaded = _load(source, old.get("domain", row.domain), seed, data_dir)
+    arguments = {**old.get("arguments", demo.arguments), **parse_settings(settings or [])}
     config = runs.configuration(
-        row,
-        loaded,
-        source=data,
-        arguments={**demo.arguments, **parse_settings(settings or [])},
-        settings=train_settings,
-        seed=seed,
+        row, loaded, source=source, arguments=arguments, settings=how, seed=seed
     )
-    with training_progress(row.title, train_settings.epochs) as on_progress:
-        runs.train(config, loaded, train_settings, out, resume=resume, on_progress=on_progress)
+    with training_bar(f"{row.title} · {loaded.name}") as on_progress:
+        runs.train(config, loaded, how, out, resume=resume, on_progress=on_progress)
     print(f"{row.title}, trained on {loaded.name}, is in {out}")
 
 
@@ -199,7 +207,7 @@ def sample(
     if out is not None and out.suffix == ".npy":
         write_atomic(out, _npy(x))
     else:
-        picture = runs.show(x, opened.config.get("show", {}), scale=8)
+        picture = runs.show_run(opened, x)
         if isinstance(picture, str) and out is None:
             print(picture)
             return
@@ -318,10 +326,10 @@ def zoo(
 ) -> None:
     """Train every model and leave a report: the main job. Stopped, it goes on where it was."""
     from reference import zoo as main_job
-    from reference.progress import zoo_progress
+    from reference.progress import zoo_bars
 
     names = [name.strip() for name in models.split(",") if name.strip()] if models else []
-    with zoo_progress() as watcher:
+    with zoo_bars() as watcher:
         main_job.run(
             out,
             names=names,

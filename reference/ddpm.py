@@ -182,22 +182,35 @@ class DDPM:
         x = normal(seed, (n, self.dim), stream="latent", dtype=self.dtype)  # x_T
         with no_grad():
             for t, s in pairwise(self.schedule.timesteps(steps)):
-                c = self._ancestral(t, s) if sampler == "ddpm" else self._implicit(t, s, eta)
-                eps = self.epsilon(x, t)
                 if sampler == "heun" and s > 0:
-                    eps = (eps + self.epsilon(step_mean(x, eps, c), s)) / 2
-                x = step(x, eps, c, seed=seed, t=t)
+                    x = self._heun(x, t, s)
+                else:
+                    c = self._coefficients(t, s, None if sampler == "ddpm" else eta)
+                    x = step(x, self.epsilon(x, t), c, seed=seed, t=t)
         return x
 
-    def _ancestral(self, t: int, s: int) -> StepCoefficients:
-        alpha_bar = self.schedule.alpha_bar
-        return ddpm_coefficients(alpha_bar[t], alpha_bar[s], self.variance)
+    def _heun(self, x_t: Array, t: int, s: int) -> Array:
+        """Heun's method on the probability-flow ODE dx/dφ = v, where √ᾱ = cos φ.
 
-    def _implicit(self, t: int, s: int, eta: float) -> StepCoefficients:
-        alpha_bar = self.schedule.alpha_bar
-        return ddim_coefficients(alpha_bar[t], alpha_bar[s], eta)
+        The ODE is that of Salimans & Ho 2022, appendix D; their step to x_s is DDIM with η = 0.
+        """
+        delta, v_t = self.schedule.phi(t) - self.schedule.phi(s), self._velocity(x_t, t)
+        x_s = math.cos(delta) * x_t - math.sin(delta) * v_t
+        return x_t - delta * (v_t + self._velocity(x_s, s)) / 2
+
+    def _velocity(self, x_t: Array, t: int) -> Array:
+        """v = √ᾱ ε − √(1−ᾱ) x̂_0, from x_t and ε alone."""
+        phi = self.schedule.phi(t)
+        return (self.epsilon(x_t, t) - math.sin(phi) * x_t) / math.cos(phi)
+
+    def _coefficients(self, t: int, s: int, eta: float | None = None) -> StepCoefficients:
+        """Of DDIM's step from t to s with this η, or of the model's own, p_θ(x_s | x_t)."""
+        alpha_bar_t, alpha_bar_s = self.schedule.alpha_bar[[t, s]]
+        if eta is None:
+            return ddpm_coefficients(alpha_bar_t, alpha_bar_s, self.variance)
+        return ddim_coefficients(alpha_bar_t, alpha_bar_s, eta)
 
     def _reverse(self, x_t: Array, t: int) -> tuple[Array, float]:
         """μ_θ and σ_t of p_θ(x_{t−1} | x_t)."""
-        c = self._ancestral(t, t - 1)
+        c = self._coefficients(t, t - 1)
         return step_mean(x_t, self.epsilon(x_t, t), c), c.sigma

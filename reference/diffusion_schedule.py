@@ -49,6 +49,10 @@ class Schedule:
         """Signal-to-noise ratio ᾱ_t / (1−ᾱ_t) for t = 1 … T, (T,)."""
         return self.alpha_bar[1:] / (1 - self.alpha_bar[1:])
 
+    def phi(self, t: int) -> float:
+        """The angle between x_t and the data: √ᾱ_t = cos φ_t, √(1−ᾱ_t) = sin φ_t."""
+        return math.atan2(math.sqrt(1 - self.alpha_bar[t]), math.sqrt(self.alpha_bar[t]))
+
     def add_noise(self, x_0: Array, eps: Array, t: Any) -> Array:
         """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε: a draw from q(x_t | x_0) if ε ~ N(0, I); Eq. 4.
 

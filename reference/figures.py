@@ -7,7 +7,7 @@ dark theme and print as lines, not as pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -31,7 +31,7 @@ _FAMILY_OF = {kind: name for name, kinds in FAMILIES.items() for kind in kinds}
 # --- the family tree ----------------------------------------------------------------------------
 
 _ROW, _TOP, _WIDTH = 30, 44, 1000
-_ROOT, _FAMILY, _KIND, _NAME, _TIME = 12, 34, 178, 318, 540
+_ROOT, _FAMILY, _KIND, _NAME, _TIME = 6, 18, 180, 336, 580
 _ERAS = ((1890, 1990, 0.0, 0.3), (1990, 2026, 0.3, 1.0))
 _TICKS = (1900, 1950, 1990, 2000, 2010, 2020)
 
@@ -43,7 +43,7 @@ class _Leaf:
 
     @property
     def x(self) -> float:
-        return _TIME + (_WIDTH - 50 - _TIME) * _when(self.model.year)
+        return _TIME + (_WIDTH - 44 - _TIME) * _when(self.model.year)
 
 
 def family_tree(models: Sequence[Model], cards: dict[str, str]) -> str:
@@ -78,7 +78,7 @@ def _when(year: float) -> float:
 
 def _axis(height: float) -> Iterable[str]:
     for year in _TICKS:
-        x = _TIME + (_WIDTH - 50 - _TIME) * _when(year)
+        x = _TIME + (_WIDTH - 44 - _TIME) * _when(year)
         yield _line(x, _TOP - 8, x, height - 12, "rule")
         yield _text(x, _TOP - 16, str(year), "tick mid")
 
@@ -93,7 +93,7 @@ def _branches(leaves: Sequence[_Leaf]) -> Iterable[str]:
         kinds = {k: [m for m in members if m.model.kind == k] for k in KINDS}
         kind_y = {k: _centre(v) for k, v in kinds.items() if v}
         yield _text(_FAMILY + 4, centres[name] - 6, name, "family")
-        yield from _fork(_FAMILY, centres[name], kind_y.values(), _KIND, stem=_KIND - 14)
+        yield from _fork(_FAMILY, centres[name], kind_y.values(), _KIND, stem=_KIND - 10)
         for kind, y in kind_y.items():
             yield _text(_KIND + 4, y - 6, KIND_TITLES[kind], "kind")
             yield from _fork(_KIND, y, [m.y for m in kinds[kind]], _NAME - 6, stem=_NAME - 20)
@@ -156,35 +156,32 @@ def legend() -> str:
 
 
 def loss_curve(
-    epochs: Sequence[float], train: Sequence[float], validation: Sequence[float], unit: str
+    epochs: Sequence[float], curves: Mapping[str, Sequence[float]], unit: str, best: int | None
 ) -> str:
-    """Training loss (thin) and validation loss (bold) by epoch, the best epoch marked."""
-    width, height, left, right, top, bottom = 420, 200, 44, 12, 14, 30
-    ticks = _nice_ticks(*_window([*train, *validation]))
-    low, high = ticks[0], ticks[-1]
+    """Losses by epoch, one line each; a dot on the last curve at the epoch that was kept."""
+    width, height, left, right, top, bottom = 420, 190, 44, 12, 10, 30
+    ticks = _nice_ticks(*_window([v for values in curves.values() for v in values]))
     x_of = _scale(min(epochs), max(epochs), left, width - right)
-    y_of = _scale(low, high, height - bottom, top)
+    y_of = _scale(ticks[0], ticks[-1], height - bottom, top)
     body = []
     for tick in ticks:
         body.append(_line(left, y_of(tick), width - right, y_of(tick), "rule"))
-        body.append(_text(left - 6, y_of(tick) + 4, f"{tick:g}", "tick end"))
-    for epoch in sorted({min(epochs), max(epochs)}):
-        anchor = "tick end" if epoch == max(epochs) else "tick"
-        body.append(_text(x_of(epoch), height - 10, f"{epoch:g}", anchor))
-    body.append(_text((left + width - right) / 2, height - 10, f"epoch · {unit}", "tick mid"))
-    body.append(_polyline(epochs, train, x_of, y_of, "curve train"))
-    body.append(_polyline(epochs, validation, x_of, y_of, "curve validation"))
-    best = _best(validation)
-    if best is not None:
-        x, y = x_of(epochs[best]), y_of(min(max(validation[best], low), high))
-        body.append(f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>')
-    final = f", best {validation[best]:.4g} at epoch {epochs[best]:g}" if best is not None else ""
-    return _svg(width, height, f"Loss by epoch{final}", body, "plot")
+        body.append(_text(left - 6, y_of(tick) + 4, _minus(f"{tick:g}"), "tick end"))
+    body.append(_text(left, height - 8, f"{min(epochs):g}", "tick"))
+    body.append(_text(width - right, height - 8, f"{max(epochs):g}", "tick end"))
+    body.append(_text((left + width - right) / 2, height - 8, f"epoch · {unit}", "tick mid"))
+    for i, values in enumerate(curves.values()):
+        body.append(_polyline(epochs, values, x_of, y_of, f"curve c{len(curves) - i}"))
+    kept = [v for e, v in zip(epochs, [*curves.values()][-1], strict=True) if e == best]
+    if best is not None and kept and math.isfinite(kept[0]):
+        y = y_of(min(kept[0], ticks[-1]))
+        body.append(f'<circle class="mark" cx="{x_of(best):.1f}" cy="{y:.1f}" r="3.5"/>')
+    label = f"{' and '.join(curves)} loss over {max(epochs):g} epochs"
+    return _svg(width, height, label, body, "plot")
 
 
-def _best(values: Sequence[float]) -> int | None:
-    finite = [i for i, v in enumerate(values) if math.isfinite(v)]
-    return min(finite, key=lambda i: values[i]) if finite else None
+def _minus(number: str) -> str:
+    return number.replace("-", "−")
 
 
 def _window(values: Sequence[float]) -> tuple[float, float]:
@@ -204,27 +201,36 @@ def _nice_ticks(low: float, high: float) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def _scale(low: float, high: float, start: float, end: float):  # type: ignore[no-untyped-def]
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
     span = (high - low) or 1.0
     return lambda v: start + (end - start) * (v - low) / span
 
 
-def _polyline(xs, ys, x_of, y_of, style: str) -> str:  # type: ignore[no-untyped-def]
-    points = [(x_of(x), y_of(y)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+def _polyline(
+    xs: Sequence[float],
+    ys: Sequence[float],
+    x_of: Callable[[float], float],
+    y_of: Callable[[float], float],
+    style: str,
+) -> str:
+    """A line through the finite points; what rises above the plot is drawn along its upper edge."""
+    points = [(x_of(x), max(y_of(y), 0.0)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return f'<polyline class="{style}" points="{path}"/>'
 
 
 def interval(nats: float, se: float, low: float, high: float, kind: str | None) -> str:
-    """A mark at `nats` with two standard errors to each side, on the scale from low to high."""
+    """A mark at `nats` with two standard errors to each side; an arrow for what is beyond high."""
     width = 200
-    x_of = _scale(low, high, 8, width - 8)
+    x_of = _scale(low, high, 8, width - 14)
     body = [_line(0, 9, width, 9, "rule")]
-    if math.isfinite(nats):
-        whisker = 2 * se if math.isfinite(se) else 0.0
-        body.append(_line(x_of(nats - whisker), 9, x_of(nats + whisker), 9, "whisker"))
+    if nats > high:
+        body.append(_text(width, 13, "→", "tick end"))
+    else:
+        reach = 2 * se if math.isfinite(se) else 0.0
+        body.append(_line(x_of(nats - reach), 9, x_of(nats + reach), 9, "whisker"))
         x = x_of(nats)
-        body.append(mark(kind, x, 9) if kind else _line(x, 3, x, 15, "whisker"))
+        body.append(mark(kind, x, 9) if kind else _line(x, 4, x, 14, "whisker"))
     return (
         f'<svg class="interval" viewBox="0 0 {width} 18" width="{width}" height="18" '
         f'aria-hidden="true">{"".join(body)}</svg>'

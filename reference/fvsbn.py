@@ -7,8 +7,8 @@ The chain rule, in any order of the variables, with the simplest conditional the
 Here "j < i" says that x_j comes before x_i in the order. Nothing is hidden, so the likelihood is
 concave in W and b, and its D terms could be fitted one by one.
 
-Neal 1992, section 3 (sigmoid belief networks); Frey, Hinton & Dayan 1996 (all variables visible);
-Germain et al. 2015, Table 4 compares it with its successors. MISSION row A1.
+Neal 1992 (sigmoid belief networks); Frey, Hinton & Dayan 1996 (with all variables visible). Germain
+et al. 2015 compare it with its successors on eight data sets. MISSION row A1.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ In a deeper network each layer's mask compares its degrees with those of the lay
 weights can serve many orders and degrees: a step of training uses one of K sets of masks, chosen at
 random, and p(x) is the average of the K probabilities.
 
+Two departures: x enters as ±1, so that a bit that is 0 differs from one that is masked, and degrees
+are dealt out evenly rather than drawn, so that no path from input to output is missing by chance.
 MISSION row A3.
 """
 
@@ -76,7 +78,7 @@ class MADE:
     def conditionals(self, x: Array, k: int = 0) -> Array:
         """Logits of p(x_i = 1 | x_<i) under the k-th set of masks, (B, dim), of x (B, dim)."""
         *M_W, M_V = self._masks(k)
-        h = 2 * binary(x, self.dim) - 1  # a bit that is 0 shall differ from one that is masked
+        h = 2 * binary(x, self.dim) - 1
         for W, M, b in zip(self.W, M_W, self.b, strict=True):
             h = relu(linear(h, W * M, b))
         return linear(h, self.V * M_V, self.c)
@@ -126,5 +128,5 @@ class MADE:
         """M of each W and, last, of V, as (inputs, outputs)."""
         place = 1 + np.argsort(self.orders[k])  # d of every variable, (D,)
         m = [place, *(layer[k] for layer in self.m)]
-        M_W = [below[:, None] <= above for below, above in pairwise(m)]  # Eqs. 8 and 12
-        return [M.astype(self.dtype) for M in (*M_W, m[-1][:, None] < place)]  # Eqs. 9 and 13
+        M_W = [below[:, None] <= above for below, above in pairwise(m)]  # Eq. 8
+        return [M.astype(self.dtype) for M in (*M_W, m[-1][:, None] < place)]  # Eq. 9

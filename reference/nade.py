@@ -1,16 +1,16 @@
-"""NADE: the neural autoregressive distribution estimator (Larochelle & Murray 2011).
+"""NADE, the neural autoregressive distribution estimator (Larochelle & Murray 2011).
 
-Each conditional is a network with one hidden layer, and all of them share their weights W:
+Each conditional is a network with one hidden layer, and all of them share its weights W, c:
 
-    h_i = σ(c + W_{·,<i} x_<i)                                                              Eq. 12
-    p(x_i = 1 | x_<i) = σ(b_i + V_i h_i)                                                    Eq. 11
+    h_i = σ(c + W_{·,<i} x_<i)                                                               Eq. 3
+    p(x_i = 1 | x_<i) = σ(b_i + V_i h_i)                                                     Eq. 2
 
-where "j < i" says that x_j comes before x_i in the order. Because of the sharing the activations
+where "j < i" says that x_j comes before x_i in the order. Thanks to the sharing the activations
 a_i = c + W_{·,<i} x_<i need not be computed anew for each i. They follow a recursion,
 
     a_1 = c,      a_{i+1} = a_i + W_{·,i} x_i                                          Algorithm 1
 
-so that log p(x) costs O(D·H), not O(D²·H). MISSION row A2.
+so that log p(x) costs O(D·H), not O(D²·H). Numbers as in Uria et al. 2016. MISSION row A2.
 """
 
 from __future__ import annotations

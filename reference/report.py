@@ -172,8 +172,10 @@ def _rank(row: Entry) -> float:
 
 
 def _span(rows: Sequence[Entry]) -> tuple[float, float]:
-    values = [r["test_nats"] for r in rows if "test_nats" in r]
-    return min(values), max(values)
+    """The range to draw: all models and the better baselines; uniform noise is off the chart."""
+    shown = [r for r in rows if "test_nats" in r and r.get("name") != "uniform"]
+    margins = [(r["test_nats"], 2 * r.get("test_nats_se", 0.0)) for r in shown]
+    return min(m - e for m, e in margins), max(m + e for m, e in margins)
 
 
 def _likelihood_row(row: Entry, low: float, high: float, gap: bool, bits: bool) -> str:
@@ -307,19 +309,35 @@ def _facts(entry: Entry) -> str:
 
 
 def _curve(entry: Entry, folder: Path) -> str:
-    log = read_log(folder / "log.jsonl")
-    points = [r for r in log if "epoch" in r and "train" in r]
-    if len(points) < 2:
+    log = [row for row in read_log(folder / "log.jsonl") if "train" in row]
+    if MODELS[entry["model"]].training == "counts" or len(log) < 2:
         return '<p class="counted">Fitted by counting, in one pass over the data.</p>'
-    validation = [r.get("validation", math.nan) for r in points]
-    unit = "nats" if "test_nats" in entry else "loss"
-    drawing = figures.loss_curve(
-        [r["epoch"] for r in points], [r["train"] for r in points], validation, unit
-    )
+    curves = _curves(entry, log)
+    unit = "nats" if "test_nats" in entry and entry["kind"] != "diffusion" else "loss"
+    drawing = figures.loss_curve([r["epoch"] for r in log], curves, unit, entry.get("epoch"))
+    keys = [
+        f'<span><i class="key c{len(curves) - i}"></i>{escape(name)}</span>'
+        for i, name in enumerate(curves)
+    ]
     return (
-        f'<figure class="curve">{drawing}<figcaption><span class="key train"></span>training '
-        '<span class="key validation"></span>validation</figcaption></figure>'
+        f'<figure class="curve">{drawing}'
+        f'<figcaption class="keys">{"".join(keys)}</figcaption></figure>'
     )
+
+
+def _curves(entry: Entry, log: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Name → loss by epoch: each player's, or training and validation."""
+    if "losses" in log[0]:
+        names = ("discriminator", "generator")
+        return {name: [row["losses"][i] for row in log] for i, name in enumerate(names)}
+    curves = {"training": [row["train"] for row in log]}
+    if any(row.get("validation") is not None for row in log):
+        curves["validation"] = [_or_nan(row.get("validation")) for row in log]
+    return curves
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from core import Array
-from core.errors import CheckpointError, InputError
+from core.checkpoint import Run, write_json
+from core.data import Dataset
+from core.errors import CheckpointError, GenzooError, InputError
+from core.learners import CountLearner, EMLearner, GradientLearner, TrainSettings
+from core.state import parameters
+from core.train import History, Progress, fit
 from reference import MODELS, Demo, Model, pictures
 
-if TYPE_CHECKING:
-    from core.checkpoint import Run
-    from core.data import Dataset
-    from core.train import History, TrainSettings
+LEARNERS = {"counts": CountLearner, "em": EMLearner, "gradient": GradientLearner}
+"""What takes a model's training steps, by `Model.training`."""
 
 _LARGEST = 10_000
 """An argument of a stored model may be this large whatever its file holds."""
@@ -81,15 +85,21 @@ def configuration(
     seed: int,
 ) -> dict[str, Any]:
     """What config.json says of a run. `source` is the name or path the data were loaded by."""
-    return {
+    if row.kind == "class-conditional" and data.train.y is None:
+        raise InputError(f"{row.name} needs labels, and {data.name} has none")
+    config = {
         "model": row.name,
         "arguments": {**row.arguments(data), **arguments},
         "data": source,
         "domain": data.domain,
         "seed": seed,
         "train": asdict(settings),
-        "show": _how_to_show(data),
+        "show": how_to_show(data),
     }
+    try:
+        return dict(json.loads(json.dumps(config)))  # a run read back is built from the same
+    except TypeError as error:
+        raise InputError(f"the arguments of {row.name} must be JSON: {error}") from error
 
 
 def train(
@@ -99,38 +109,45 @@ def train(
     out: Path,
     *,
     resume: bool = False,
-    on_progress: Callable[..., None] | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Any, History]:
-    """Build and train the model that `config` describes, in the run folder `out`."""
-    from core.checkpoint import Run
-    from core.train import fit
+    """Build and train the model that `config` describes, in the run folder `out`.
 
+    resume: go on with the run that is there, with as many epochs as `settings` has now.
+    overwrite: replace whatever run is there. Raises CheckpointError if `out` holds another run.
+    """
     row = find_row(config["model"])
     model = build(row, config["arguments"], config["seed"])
-    Run.create(out, config)
-    history = fit(
-        make_learner(row, model, settings),
-        data,
-        settings=settings,
-        out=out,
-        resume=resume,
-        on_progress=on_progress,
-    )
+    learner = LEARNERS[row.training](model, settings)
+    if resume:
+        run = _continued(out, config)
+    elif overwrite or not (out / "state.safetensors").exists():
+        run = Run.create(out, config, overwrite=True)
+    else:
+        raise CheckpointError(f"{out} already holds a run: resume it, or choose another folder")
+    try:
+        history = fit(learner, data, out=out, resume=resume, on_progress=on_progress)
+    finally:
+        if resume and run.config["train"] != config["train"]:
+            write_json(out / "config.json", {**run.config, "train": config["train"]})
     return model, history
 
 
-def make_learner(row: Model, model: Any, settings: TrainSettings) -> Any:
-    """What takes the model's training steps, by the row's `training`."""
-    from core.train import CountLearner, EMLearner, GradientLearner
-
-    learners = {"counts": CountLearner, "em": EMLearner, "gradient": GradientLearner}
-    return learners[row.training](model, settings)
+def _continued(out: Path, config: Mapping[str, Any]) -> Run:
+    """The run in `out`, if it is the one of `config`; `fit` compares the training settings."""
+    run = Run.open(out)
+    for key in ("model", "arguments", "data", "domain", "seed"):
+        if run.config.get(key) != config[key]:
+            theirs = run.config.get(key)
+            raise CheckpointError(
+                f"{out} holds another run: {key} = {theirs!r}, not {config[key]!r}"
+            )
+    return run
 
 
 def count_parameters(model: Any) -> int:
     """Free parameters: what the model says, else the numbers in its Tensors."""
-    from core.state import parameters
-
     if hasattr(model, "num_parameters"):
         return int(model.num_parameters)
     return sum(p.size for p in parameters(model).values())
@@ -153,8 +170,6 @@ def open_run(path: Path) -> Opened:
 
     Raises CheckpointError if the folder is not a run, is damaged, or was made to harm.
     """
-    from core.checkpoint import Run
-
     run = Run.open(path)
     row, arguments, seed = _read_config(run)
     model = _rebuild(run, row, arguments, seed)
@@ -193,10 +208,50 @@ def _integers(value: Any) -> list[int]:
     return [value] if isinstance(value, int) and not isinstance(value, bool) else []
 
 
+def stored_config(path: Path, row: Model) -> dict[str, Any]:
+    """config.json of a run that is to be continued; CheckpointError if it isn't one of the row."""
+    run = Run.open(path)
+    found, _, _ = _read_config(run)
+    if found is not row:
+        raise CheckpointError(f"{path} holds a run of {found.name}, not of {row.name}")
+    for key, kind in (("data", str), ("domain", str), ("train", dict)):
+        if not isinstance(run.config.get(key), kind):
+            raise CheckpointError(f"{run.path / 'config.json'} must hold {key}")
+    return run.config
+
+
+def show_run(opened: Opened, x: Array) -> bytes | str:
+    """Samples of a run as `show` has them; CheckpointError if its config.json doesn't say how."""
+    try:
+        return show(x, opened.config["show"], scale=8)
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(f"config.json doesn't say how to show samples: {error}") from error
+
+
+def draw(opened: Opened, n: int, seed: int, how: Mapping[str, Any]) -> Array:
+    """n samples (n, D) of a run; `how` goes to the model's `sample` (such as a temperature)."""
+    accepted = inspect.signature(opened.model.sample).parameters
+    for name in how:
+        if name not in accepted or name in ("n", "seed"):
+            takes = ", ".join(p for p in accepted if p not in ("n", "seed")) or "none"
+            raise InputError(
+                f"sample of {opened.row.name} has no argument {name!r}; it has {takes}"
+            )
+    try:
+        x = np.asarray(opened.model.sample(n, seed=seed, **how))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, GenzooError):
+            raise
+        raise InputError(f"{opened.row.name} can't sample: {error}") from error
+    if not np.all(np.isfinite(x)):
+        raise InputError(f"{opened.row.name} drew samples that are not finite")
+    return x
+
+
 # --- showing ------------------------------------------------------------------------------------
 
 
-def _how_to_show(data: Dataset) -> dict[str, Any]:
+def how_to_show(data: Dataset) -> dict[str, Any]:
     """What turns samples into a picture or text: JSON, without what does not apply."""
     show: dict[str, Any] = {"domain": data.domain}
     if data.image_shape is not None:
@@ -220,18 +275,14 @@ def show(
     color: str = pictures.INK,
 ) -> bytes | str:
     """`x` (N, D) as PNG bytes (images, points in the plane) or as text (text, anything else)."""
-    try:
-        if "image_shape" in how:
-            h, w = how["image_shape"]
-            return pictures.image_grid(
-                x, (h, w), low=how["low"], high=how["high"], columns=columns, scale=scale
-            )
-        if "vocabulary" in how:
-            return "\n".join(pictures.text(x, how["vocabulary"], end=how.get("end")))
-        if "box" in how:
-            left, right, bottom, top = how["box"]
-            box = (left, right, bottom, top)
-            return pictures.scatter(x, box=box, density=density, color=color)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(f"config.json does not say how to show samples: {error}") from error
+    if "image_shape" in how:
+        h, w = how["image_shape"]
+        return pictures.image_grid(
+            x, (h, w), low=how["low"], high=how["high"], columns=columns, scale=scale
+        )
+    if "vocabulary" in how:
+        return "\n".join(pictures.text(x, how["vocabulary"], end=how.get("end")))
+    if "box" in how:
+        left, right, bottom, top = how["box"]
+        return pictures.scatter(x, box=(left, right, bottom, top), density=density, color=color)
     return "\n".join(" ".join(f"{v:g}" for v in row) for row in np.asarray(x))

@@ -30,6 +30,7 @@ from core.errors import InputError
 from core.functional import bernoulli_log_prob, logsumexp, normal_log_prob, relu, sigmoid
 from core.random import Generator, normal, uniform
 from reference.checks import binary, real
+from reference.counting import whole
 from reference.layers import MLP
 
 
@@ -62,7 +63,8 @@ class VAE:
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
-        self.dim, self.latent, self.beta, self.dtype = dim, latent, beta, np.dtype(dtype)
+        self.dim, self.latent = whole("dim", dim, 1), whole("latent", latent, 1)
+        self.beta, self.dtype = beta, np.dtype(dtype)
         rng = Generator(seed, stream="init")
         how: dict[str, Any] = {"activation": relu, "gain": math.sqrt(2), "dtype": dtype}
         self.encoder = MLP((dim, *hidden, 2 * latent), rng, **how)
@@ -93,8 +95,7 @@ class VAE:
 
     def importance_log_prob(self, x: Array, k: int, rng: Generator) -> Array:
         """Burda's bound on log p(x) in nats, (B,), from k ≥ 1 samples for each x (B, dim)."""
-        if k < 1:
-            raise InputError(f"k must be at least 1, got {k}")
+        whole("k", k, 1)
         mu, log_var = self.encode(x)
         rows = zip(x, mu, log_var, strict=True)  # one x at a time: k may be large
         log_w = np.stack([self._log_weights(*row, k, rng) for row in rows])  # (B, k)
@@ -121,7 +122,7 @@ class VAE:
     def traverse(self, x: Array, j: int, values: Sequence[float]) -> Any:
         """Decoded codes (V, B, dim): the mean code of x (B, dim), with z_j set to each value."""
         if not 0 <= j < self.latent:
-            raise InputError(f"j must be in 0..{self.latent - 1}, got {j}")
+            raise InputError(f"j is {j}; expected 0..{self.latent - 1}")
         with no_grad():
             z = self.encode(x)[0]
             chosen = np.arange(self.latent) == j

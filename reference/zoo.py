@@ -15,7 +15,6 @@ import os
 import platform
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from core import no_grad, value
 from core.checkpoint import environment, read_json, write_atomic, write_json
 from core.data import Dataset, load
 from core.errors import CheckpointError, GenzooError, InputError
@@ -64,7 +64,7 @@ class Job:
 class Watcher:
     """Who hears how the zoo gets on; every function may be None.
 
-    planned(titles) before anything is trained; started(job) and finished(job, entry, kept) around
+    planned(how many) before anything is trained; started(job) and finished(job, entry, kept) around
     each model; progress(…) is handed to `core.train.fit`; skipped(model, reason) says why a model
     is left out.
     """
@@ -174,8 +174,6 @@ def plan_job(row: Model, demo: Demo, data: Dataset, *, quick: bool, seed: int) -
         row, data, source=demo.data, arguments=arguments, settings=settings, seed=seed
     )
     runs.build(row, config["arguments"], seed)
-    if row.kind == "class-conditional" and data.train.y is None:
-        raise InputError(f"{row.name} needs labels; {data.name} has none")
     return Job(row, data, demo.data, config, settings, quick)
 
 
@@ -200,7 +198,7 @@ def _key(job: Job) -> dict[str, Any]:
 
 def _train_and_score(job: Job, folder: Path, progress: Callable[..., None] | None) -> Entry:
     begun = _holds(job, folder)
-    with measured() as cost:
+    with peak_memory() as memory:
         model, history = runs.train(
             job.config,
             job.data,
@@ -221,7 +219,9 @@ def _train_and_score(job: Job, folder: Path, progress: Callable[..., None] | Non
         "seed": job.config["seed"],
         "folder": job.folder,
         "parameters": runs.count_parameters(model),
-        **cost,
+        "seconds": round(history.entries[-1]["seconds"], 3),
+        "epoch": history.best_epoch,
+        **memory,
         **_likelihood(job, model),
     }
     entry |= _distance_and_pictures(job, model, folder)
@@ -271,8 +271,8 @@ def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
     samples = np.asarray(model.sample(max(shown, needed), seed=seed))
     if not np.all(np.isfinite(samples)):
         raise InputError(f"{job.row.name} drew samples that are not finite; was the rate too high?")
-    density = model.log_prob if job.row.family == "exact likelihood" else None
-    _save_picture(folder, "samples", runs.show(samples[:shown], how, density=density))
+    picture = runs.show(samples[:shown], how, density=_density(job, model))
+    _save_picture(folder, "samples", picture)
     real = job.data.test.x[:shown]
     _save_picture(folder, "data", runs.show(real, how, color=pictures.PAPER))
     if "vocabulary" in how:
@@ -287,6 +287,18 @@ def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
     }
 
 
+def _density(job: Job, model: Any) -> Callable[[Any], Any] | None:
+    """The model's log-density at points (N, 2), for its picture; None if it has none."""
+    if job.row.family != "exact likelihood" or "box" not in job.config["show"]:
+        return None
+
+    def log_density(points: Any) -> Any:
+        with no_grad():
+            return value(model.log_prob(points.astype(job.data.train.x.dtype)))
+
+    return log_density
+
+
 def _distance(mmd: metrics.MMD, accuracy: metrics.Accuracy) -> Entry:
     return {**asdict(mmd), "accuracy": accuracy.mean, "accuracy_se": accuracy.se}
 
@@ -298,15 +310,15 @@ def _save_picture(folder: Path, name: str, picture: bytes | str) -> None:
         write_atomic(folder / f"{name}.txt", picture.encode())
 
 
-def _baselines(
-    jobs: Sequence[Job], entries: Sequence[Entry], data_dir: Path | None
-) -> list[Entry]:
+def _baselines(jobs: Sequence[Job], entries: Sequence[Entry], data_dir: Path | None) -> list[Entry]:
     """Baselines of every data set on which a likelihood was reported."""
     wanted = {(e["data"], e["scored_as"]) for e in entries if "scored_as" in e}
     datasets = {(job.source, job.data.domain): job.data for job in jobs}
     rows = []
     for source, domain in sorted(wanted):
-        data = datasets.get((source, domain)) or _load(source, domain, jobs[0].config["seed"], data_dir)
+        data = datasets.get((source, domain)) or _load(
+            source, domain, jobs[0].config["seed"], data_dir
+        )
         for name, score in metrics.baselines(data).items():
             figures = {"data": source, "scored_as": domain, "name": name, **figures_of(score)}
             rows.append(present(figures))
@@ -359,18 +371,16 @@ def _cores() -> int:
 
 
 @contextmanager
-def measured() -> Iterator[Entry]:
-    """Fills in "seconds", and "peak_mb" where the system tells (Linux)."""
-    cost: Entry = {}
+def peak_memory() -> Iterator[Entry]:
+    """Fills in "peak_mb", the most memory this process had meanwhile, where Linux tells."""
+    memory: Entry = {}
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    start = time.perf_counter()
-    yield cost
-    cost["seconds"] = round(time.perf_counter() - start, 3)
+    yield memory
     with suppress(OSError):
         status = Path("/proc/self/status").read_text()
         if found := re.search(r"VmHWM:\s+(\d+) kB", status):
-            cost["peak_mb"] = round(int(found[1]) / 1024, 1)
+            memory["peak_mb"] = round(int(found[1]) / 1024, 1)
 
 
 def _commit() -> Entry:

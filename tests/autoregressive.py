@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from laws import all_states, chi_square, log_prob
 
 from core import grad, no_grad, value
+from core.data import load
 from core.random import uniform
 from core.state import parameters
+from core.train import GradientLearner, TrainSettings, fit
+from reference import MODELS
 
 
 def orders(dim: int) -> st.SearchStrategy[list[int]]:
@@ -106,3 +109,12 @@ def gradient_matches_differences(model: Any, loss: Callable[[], Any], h: float =
             down = loss().item()
             p[index] = old
             np.testing.assert_allclose(g[index], (up - down) / (2 * h), rtol=1e-5, atol=1e-8)
+
+
+def nats_on_digits(name: str, seed: int = 0) -> float:
+    """Mean −log p of the test digits after training as the zoo does."""
+    row = MODELS[name]
+    data, (demo,) = load("digits", domain="binary"), row.demos
+    model = row.load()(**row.arguments(data), **demo.arguments, seed=seed)
+    fit(GradientLearner(model, TrainSettings(**demo.train, seed=seed)), data)
+    return -float(log_prob(model, data.test.x).mean())

@@ -191,3 +191,7 @@ def test_float32_stays_float32():
     model, x = FVSBN(4), laws.bits(3, 4).astype(np.float32)
     assert model.log_prob(x).dtype == model.sample(3).dtype == np.float32
     assert bernoulli_log_prob(x, model.conditionals(x)).dtype == np.float32
+
+
+def test_digits():
+    assert laws.nats_on_digits("fvsbn") < 18.4

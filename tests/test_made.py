@@ -293,3 +293,7 @@ def test_float32_stays_float32():
     model, x = MADE(4, (5,), masks=3), laws.bits(3, 4).astype(np.float32)
     assert model.log_prob(x).dtype == model.sample(3).dtype == np.float32
     assert model.loss(x, None, Generator(0)).dtype == np.float32
+
+
+def test_digits():
+    assert laws.nats_on_digits("made") < 17.3

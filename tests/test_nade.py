@@ -37,6 +37,13 @@ def equals_the_naive_form(model):
     np.testing.assert_allclose(own, naive(model, x), rtol=1e-10, atol=1e-12)
 
 
+def does_not_depend_on_the_blocks(model):
+    x, whole = laws.bits(11, model.dim), laws.evaluate(model.conditionals, laws.bits(11, model.dim))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reference.nade.BLOCK", 3 * model.dim * model.hidden)  # rows 3 + 3 + 3 + 2
+        np.testing.assert_array_equal(laws.evaluate(model.conditionals, x), whole)
+
+
 # The model with one mistake
 
 
@@ -66,6 +73,14 @@ class AnswersInTheOrder(NADE):
 
     def conditionals(self, x):
         return super().conditionals(x)[:, self.order]
+
+
+class CarriesOverBlocks(NADE):
+    """A block goes on from the first one's activations."""
+
+    def _logits(self, x):
+        self.first = getattr(self, "first", x[:1])
+        return super()._logits(x) + np.sum(self.first - x[:1])
 
 
 class SamplesInRasterOrder(NADE):
@@ -125,6 +140,7 @@ def test_samples_follow_log_prob():
         (equals_the_naive_form, UpdatesBeforePredicting),
         (equals_the_naive_form, ForgetsWhatItSaw),
         (equals_the_naive_form, AnswersInTheOrder),
+        (does_not_depend_on_the_blocks, CarriesOverBlocks),
         (laws.scores_what_it_sampled, SamplesInRasterOrder),
         (laws.scores_what_it_sampled, SamplesWithoutUpdating),
         (laws.samples_follow_log_prob, SamplesInRasterOrder),
@@ -135,6 +151,12 @@ def test_samples_follow_log_prob():
 def test_the_law_rejects(law, wrong):
     with pytest.raises(AssertionError):
         law(make(ORDER, cls=wrong))
+
+
+def test_blocks_of_rows_change_no_bit():
+    model = make(ORDER)
+    does_not_depend_on_the_blocks(model)
+    assert laws.evaluate(model.conditionals, np.zeros((0, 5))).shape == (0, 5)
 
 
 def test_gradient_by_differences():
@@ -185,3 +207,7 @@ def test_float32_stays_float32_and_a_seed_gives_the_same_model():
     assert model.log_prob(x).dtype == model.sample(3).dtype == np.float32
     np.testing.assert_array_equal(value(model.log_prob(x)), value(same.log_prob(x)))
     assert np.any(value(model.log_prob(x)) != value(other.log_prob(x)))
+
+
+def test_digits():
+    assert laws.nats_on_digits("nade") < 17.6

@@ -1,0 +1,341 @@
+"""Histograms on the CPU, equal to NumPy's to the last count (row K2).
+
+The bin of a value is a matter of the edges alone: edges[k] ≤ x < edges[k+1], the last bin closed.
+Where the edges are evenly spaced, k is estimated as ⌊(x − low)·bins/(high − low)⌋, a block at a
+time so that the loop becomes SIMD code. The estimate can be wrong only where it lies within
+`slack` of an integer, and `slack` is computed from the edges themselves; a block that holds such a
+value is repaired by comparing with the edges. Otherwise a table says in which bin to start
+comparing, or a binary search does. Counts go to four private tables in turn, so that equal values
+in a row don't wait for each other's store.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from numba import njit, prange
+
+from core.errors import InputError
+from reference.binning import checked_edges, checked_weights, integers_below, real_numbers
+
+_BLOCK = 1024
+_CHUNK = 1 << 16  # rows of one weighted partial sum: fixed, whatever the number of threads
+_WAVE = 32  # partial sums held at a time
+_UNIFORM, _GUIDED, _SEARCHED = 0, 1, 2
+_how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
+
+
+# The bin of each value of a block
+
+
+@njit(inline="always", **_how)
+def _settle(x: Any, k: int, edges: Any) -> int:
+    """The bin of x, which lies inside, from a guess k."""
+    last = edges.size - 2
+    k = min(max(k, 0), last)
+    while k > 0 and x < edges[k]:
+        k -= 1
+    while k < last and x >= edges[k + 1]:
+        k += 1
+    return k
+
+
+@njit(**_how)
+def _uniform(x: Any, edges: Any, scale: float, slack: float, out: Any) -> None:
+    """out[j] = bin of x[j], or edges.size − 1 where x[j] is outside or NaN."""
+    low, high, bins = edges[0], edges[-1], edges.size - 1
+    risky = 0
+    for j in range(x.size):
+        v = np.float64(x[j])
+        inside = (v >= low) & (v <= high)
+        t = (v - low) * scale if inside else 0.5
+        k = np.int32(t)
+        f = t - np.float64(k)
+        risky += (f < slack) | (f > 1.0 - slack)
+        out[j] = k if inside else bins
+    if risky:
+        for j in range(x.size):
+            if x[j] >= low and x[j] <= high:
+                out[j] = _settle(np.float64(x[j]), out[j], edges)
+
+
+@njit(**_how)
+def _guided(x: Any, edges: Any, scale: float, guide: Any, out: Any) -> None:
+    """As `_uniform`; guide[c] is the bin in which cell c of an even grid begins."""
+    low, high, bins, top = edges[0], edges[-1], edges.size - 1, guide.size - 1
+    for j in range(x.size):
+        v = np.float64(x[j])
+        inside = (v >= low) & (v <= high)
+        t = (v - low) * scale
+        c = min(np.int32(t if inside else 0.0), top)
+        out[j] = guide[c] if inside else bins
+    for j in range(x.size):
+        if out[j] != bins:
+            out[j] = _settle(np.float64(x[j]), out[j], edges)
+
+
+@njit(**_how)
+def _searched(x: Any, edges: Any, out: Any) -> None:
+    """As `_uniform`, by binary search: for infinite or crowded edges."""
+    bins = edges.size - 1
+    for j in range(x.size):
+        v = np.float64(x[j])
+        if not (v >= edges[0] and v <= edges[bins]):
+            out[j] = bins
+            continue
+        below, above = 0, bins
+        while above - below > 1:
+            middle = (below + above) // 2
+            if v >= edges[middle]:
+                below = middle
+            else:
+                above = middle
+        out[j] = _settle(v, below, edges)
+
+
+@njit(inline="always", **_how)
+def _bins_of(
+    x: Any, edges: Any, way: int, scale: float, slack: float, guide: Any, out: Any
+) -> None:
+    if way == _UNIFORM:
+        _uniform(x, edges, scale, slack, out)
+    elif way == _GUIDED:
+        _guided(x, edges, scale, guide, out)
+    else:
+        _searched(x, edges, out)
+
+
+# Counting
+
+
+@njit(inline="always", **_how)
+def _scatter(index: Any, m: int, tables: Any) -> None:
+    """Add 1 at index[j], into four tables in turn."""
+    whole = m - m % 4
+    for j in range(0, whole, 4):
+        tables[0, index[j]] += np.uint32(1)
+        tables[1, index[j + 1]] += np.uint32(1)
+        tables[2, index[j + 2]] += np.uint32(1)
+        tables[3, index[j + 3]] += np.uint32(1)
+    for j in range(whole, m):
+        tables[0, index[j]] += np.uint32(1)
+
+
+@njit(**_how)
+def _drain(tables: Any, counts: Any) -> None:
+    """Move what the four tables hold into the counts; the last column held the outsiders."""
+    for t in range(4):
+        for k in range(counts.size):
+            counts[k] += np.int64(tables[t, k])
+    tables[:] = 0
+
+
+@njit(**_how)
+def _count(
+    x: Any, edges: Any, way: int, scale: float, slack: float, guide: Any, counts: Any
+) -> None:
+    """Add the counts of x (n,) to counts (bins,)."""
+    index = np.empty(_BLOCK, np.uint32)
+    tables = np.zeros((4, counts.size + 1), np.uint32)
+    for start in range(0, x.size, _BLOCK):
+        m = min(_BLOCK, x.size - start)
+        _bins_of(x[start : start + m], edges, way, scale, slack, guide, index)
+        _scatter(index, m, tables)
+        if (start // _BLOCK) & 0xFFFFF == 0xFFFFF:  # long before a uint32 is full
+            _drain(tables, counts)
+    _drain(tables, counts)
+
+
+@njit(parallel=True, **_how)
+def _count_parallel(
+    x: Any, edges: Any, way: int, scale: float, slack: float, guide: Any, parts: Any
+) -> None:
+    size = (x.size + len(parts) - 1) // len(parts)
+    for task in prange(len(parts)):
+        part = x[min(task * size, x.size) : min((task + 1) * size, x.size)]
+        _count(part, edges, way, scale, slack, guide, parts[task])
+
+
+@njit(**_how)
+def _count_rows(x: Any, axes: Any, tables: Any, counts: Any) -> None:
+    """Add the counts of the rows of x (n, D) to counts, the flattened bins of all axes."""
+    index, column = np.empty(_BLOCK, np.uint32), np.empty(_BLOCK, np.uint32)
+    for start in range(0, len(x), _BLOCK):
+        m = min(_BLOCK, len(x) - start)
+        _flat_bins(x[start : start + m], axes, counts.size, column, index)
+        _scatter(index, m, tables)
+        if (start // _BLOCK) & 0xFFFFF == 0xFFFFF:
+            _drain(tables, counts)
+    _drain(tables, counts)
+
+
+@njit(**_how)
+def _flat_bins(x: Any, axes: Any, total: int, column: Any, out: Any) -> None:
+    """out[j] = the flattened bin of row j, or `total` where any coordinate is outside."""
+    edges, guides, edge_at, guide_at, ways, scales, slacks = axes
+    m = len(x)
+    for d in range(x.shape[1]):
+        e, g = edges[edge_at[d] : edge_at[d + 1]], guides[guide_at[d] : guide_at[d + 1]]
+        _bins_of(x[:, d], e, ways[d], scales[d], slacks[d], g, column)
+        bins = np.uint32(e.size - 1)
+        for j in range(m):
+            flat = (out[j] * bins if d > 0 else np.uint32(0)) + column[j]
+            lost = (column[j] == bins) | ((d > 0) & (out[j] == np.uint32(total)))
+            out[j] = np.uint32(total) if lost else flat
+
+
+@njit(parallel=True, **_how)
+def _count_rows_parallel(x: Any, axes: Any, tables: Any, parts: Any) -> None:
+    size = (len(x) + len(parts) - 1) // len(parts)
+    for task in prange(len(parts)):
+        rows = x[min(task * size, len(x)) : min((task + 1) * size, len(x))]
+        _count_rows(rows, axes, tables[task], parts[task])
+
+
+@njit(parallel=True, **_how)
+def _weigh_rows(x: Any, weights: Any, axes: Any, parts: Any) -> None:
+    """parts[c] = the sums of weights in chunk c of the rows; one more column for outsiders."""
+    for c in prange(len(parts)):
+        index, column = np.empty(_BLOCK, np.uint32), np.empty(_BLOCK, np.uint32)
+        parts[c] = 0.0
+        for start in range(c * _CHUNK, min((c + 1) * _CHUNK, len(x)), _BLOCK):
+            m = min(_BLOCK, len(x) - start, (c + 1) * _CHUNK - start)
+            _flat_bins(x[start : start + m], axes, parts.shape[1] - 1, column, index)
+            for j in range(m):
+                parts[c, index[j]] += weights[start + j]
+
+
+@njit(parallel=True, **_how)
+def _categories(x: Any, parts: Any) -> None:
+    size = (x.size + len(parts) - 1) // len(parts)
+    for task in prange(len(parts)):
+        part = x[min(task * size, x.size) : min((task + 1) * size, x.size)]
+        tables = np.zeros((4, parts.shape[1] + 1), np.uint32)
+        for start in range(0, part.size, 1 << 30):
+            stop = min(start + (1 << 30), part.size)
+            _scatter(part[start:stop], stop - start, tables)
+            _drain(tables, parts[task])
+
+
+# From NumPy's arguments to the loops above
+
+
+class _Axis:
+    """The edges of one axis, and how to find a bin among them."""
+
+    def __init__(self, edges: Any) -> None:
+        self.edges = np.asarray(edges, np.float64)
+        self.bins = self.edges.size - 1
+        self.way, self.scale, self.slack = _SEARCHED, 0.0, 0.0
+        self.guide = np.empty(0, np.int32)
+        width = self.edges[-1] - self.edges[0]
+        if math.isfinite(width) and width > 0 and math.isfinite(self.bins / width):
+            self._try_uniform(width) or self._try_guide(width)
+
+    def _try_uniform(self, width: float) -> bool:
+        scale = self.bins / width
+        off = np.abs((self.edges - self.edges[0]) * scale - np.arange(self.bins + 1)).max()
+        slack = off + 8 * np.finfo(float).eps * self.bins
+        if slack > 0.01:
+            return False
+        self.way, self.scale, self.slack = _UNIFORM, scale, slack
+        return True
+
+    def _try_guide(self, width: float) -> bool:
+        cells = min(8 * self.bins, 1 << 16)
+        starts = self.edges[0] + np.arange(cells + 1) * (width / cells)
+        guide = np.searchsorted(self.edges, starts, side="right") - 1
+        if np.diff(guide).max() > 16:  # many bins in one cell: stepping through would be slow
+            return False
+        self.way, self.scale = _GUIDED, cells / width
+        self.guide = np.clip(guide[:-1], 0, self.bins - 1).astype(np.int32)
+        return True
+
+
+def _packed(axes: Sequence[_Axis]) -> tuple[Any, ...]:
+    edge_at = np.cumsum([0, *(a.edges.size for a in axes)])
+    guide_at = np.cumsum([0, *(a.guide.size for a in axes)])
+    return (
+        np.concatenate([a.edges for a in axes]),
+        np.concatenate([a.guide for a in axes]),
+        edge_at,
+        guide_at,
+        np.array([a.way for a in axes]),
+        np.array([a.scale for a in axes]),
+        np.array([a.slack for a in axes]),
+    )
+
+
+def histogram(x: Any, edges: Any, weights: Any = None) -> Any:
+    """Twin of `reference.binning.histogram`."""
+    x, axis = real_numbers("x", x), _Axis(checked_edges("edges", edges))
+    if weights is not None:
+        weights = checked_weights(weights, x.shape).ravel()
+        return _weighted(x.reshape(-1, 1), weights, [axis])
+    how = axis.edges, axis.way, axis.scale, axis.slack, axis.guide
+    parts = np.zeros((_tasks(x.size), axis.bins), np.int64)
+    for chunk in _dense_floats(x.reshape(-1)):
+        _count(chunk, *how, parts[0]) if len(parts) == 1 else _count_parallel(chunk, *how, parts)
+    return parts.sum(axis=0)
+
+
+def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
+    """Twin of `reference.binning.histogram_nd`."""
+    x = real_numbers("x", x)
+    if x.ndim != 2 or x.shape[1] != len(edges) or not len(edges):
+        raise InputError(f"x has shape {x.shape}; expected (N, {len(edges)}), as edges has axes")
+    axes = [_Axis(checked_edges(f"edges[{j}]", e)) for j, e in enumerate(edges)]
+    shape = tuple(a.bins for a in axes)
+    if weights is not None:
+        return _weighted(x, checked_weights(weights, x.shape[:1]), axes).reshape(shape)
+    packed, parts = _packed(axes), np.zeros((_tasks(len(x)), math.prod(shape)), np.int64)
+    tables = np.zeros((len(parts), 4, parts.shape[1] + 1), np.uint32)
+    for chunk in _dense_floats(x):
+        if len(parts) == 1:
+            _count_rows(chunk, packed, tables[0], parts[0])
+        else:
+            _count_rows_parallel(chunk, packed, tables, parts)
+    return parts.sum(axis=0).reshape(shape)
+
+
+def count_categories(x: Any, levels: int) -> Any:
+    """Twin of `reference.binning.count_categories`."""
+    x = np.ascontiguousarray(integers_below(x, levels)).ravel()
+    parts = np.zeros((_tasks(x.size), levels), np.int64)
+    _categories(x, parts)
+    return parts.sum(axis=0)
+
+
+def _dense_floats(x: Any) -> Iterator[Any]:
+    """x itself if it is dense and float, else dense float64 copies of parts of it.
+
+    One layout and two dtypes are all that is compiled; NumPy compares integers with the edges in
+    float64 as well.
+    """
+    if x.flags.c_contiguous and x.dtype.kind == "f":
+        yield x
+        return
+    dtype = x.dtype if x.dtype.kind == "f" else np.float64
+    for start in range(0, len(x), 1 << 20):
+        yield np.ascontiguousarray(x[start : start + (1 << 20)], dtype)
+
+
+def _tasks(n: int) -> int:
+    """One for small inputs (a parallel region costs 50 µs), else one per thread."""
+    return 1 if n < 200_000 else int(numba.get_num_threads())
+
+
+def _weighted(x: Any, weights: Any, axes: Sequence[_Axis]) -> Any:
+    """Sums over fixed chunks, added in the order of the chunks: the threads can't change a bit."""
+    packed, total = _packed(axes), np.zeros(math.prod(a.bins for a in axes))
+    for start in range(0, len(x), _WAVE * _CHUNK):
+        rows = np.ascontiguousarray(x[start : start + _WAVE * _CHUNK], np.float64)
+        parts = np.empty((-(-len(rows) // _CHUNK), total.size + 1))
+        _weigh_rows(rows, weights[start : start + len(rows)], packed, parts)
+        for part in parts:
+            total += part[:-1]
+    return total

@@ -1,0 +1,146 @@
+"""The table that ties an operation's fast twins to its definition, its proof and its price.
+
+From a row come the property test, the rejection of every `wrong` twin, the benchmark (which runs
+the same check before it times anything) and a page of documentation. Implementations are named by
+string: a machine without Triton imports this and skips, visibly.
+
+A family of operations keeps its rows in `kernels/<family>_rows.py`, as a list `ROWS`, and its name
+in FAMILIES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from core.errors import GenzooError, InputError
+
+Arguments = dict[str, Any]
+INSTALL = {"numba": "pip install numba", "triton": "pip install 'genzoo[gpu]' (Linux)"}
+
+
+class BackendError(GenzooError):
+    """An operation has no twin on the back end that was asked for, or the back end is missing."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation.
+
+    name: of the definition. definition, twins: "module:function", the twins by back end.
+    make(rng, dims, dtype): keyword arguments of one call, drawn from a NumPy Generator; `dims` are
+        integers that hypothesis draws between the bounds given here, `dtypes` what it chooses from.
+    floor, cap: on absolute error, by dtype: a floating result may be wrong by twice what the
+        definition is wrong by in that dtype, plus floor, but by no more than cap. Integer results
+        are exact.
+    laws: functions (arguments, result) that raise AssertionError. wrong: twins with a planted
+        fault; the check must reject each.
+    bench: dims of the benchmarks, by label. peers: other libraries' versions of the same call.
+    flops(dims): arithmetic of one call, where it is the bound.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    definition: str
+    twins: Mapping[str, str]
+    make: Callable[[np.random.Generator, Mapping[str, int], str], Arguments]
+    dims: Mapping[str, tuple[int, int]]
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    floor: Mapping[str, float] = field(default_factory=dict)
+    cap: Mapping[str, float] = field(default_factory=dict)
+    laws: tuple[Callable[[Arguments, Any], None], ...] = ()
+    wrong: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    bench: Mapping[str, tuple[Mapping[str, int], str]] = field(default_factory=dict)
+    peers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    flops: Callable[[Mapping[str, int]], float] | None = None
+
+    def load(self, where: str = "") -> Callable[..., Any]:
+        """The definition, or the twin on back end `where`. Raises BackendError."""
+        if not where:
+            function = _resolve(self.definition)
+            return getattr(function, "definition", function)
+        if where not in self.twins:
+            has = ", ".join(self.twins) or "none"
+            raise BackendError(f"{self.name} has no {where} twin; it has {has}")
+        if find_spec(where) is None:
+            raise BackendError(f"{where} is not installed; install it with {INSTALL[where]}")
+        return _resolve(self.twins[where])
+
+
+def _resolve(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def twin(name: str, where: str) -> Callable[..., Any]:
+    """The twin of operation `name` on back end `where`. Raises InputError or BackendError."""
+    ops = rows()
+    if name not in ops:
+        raise InputError(f"unknown operation {name!r}; known: {', '.join(ops)}")
+    return ops[name].load(where)
+
+
+def check(op: Op, implementation: Callable[..., Any], arguments: Arguments, dtype: str) -> Any:
+    """Run one call both ways; AssertionError unless `implementation` is right. Returns its result.
+
+    Right: the arguments are untouched, shape and dtype are the definition's, every law holds,
+    integers are equal, and the error of floats against the float64 definition is at most twice the
+    definition's own in that dtype plus the row's floor, and below its cap.
+    """
+    before = {k: _copy(v) for k, v in arguments.items()}
+    result = implementation(**arguments)
+    for key, old in before.items():
+        assert _same(old, arguments[key]), f"{op.name} changed its argument {key}"
+    expected = op.load()(**arguments)
+    assert result.shape == expected.shape, f"{op.name}: {result.shape} is not {expected.shape}"
+    assert result.dtype == expected.dtype, f"{op.name}: {result.dtype} is not {expected.dtype}"
+    for law in op.laws:
+        law(arguments, result)
+    if result.dtype.kind in "iub":
+        np.testing.assert_array_equal(result, expected)
+        return result
+    _check_error(op, result, expected, op.load()(**_widened(arguments)), dtype)
+    return result
+
+
+def _check_error(op: Op, result: Any, expected: Any, truth: Any, dtype: str) -> None:
+    assert np.array_equal(np.isfinite(result), np.isfinite(truth)), f"{op.name}: NaN or infinity"
+    finite = np.isfinite(truth)
+    error = np.abs(result.astype(np.float64) - truth)[finite].max(initial=0.0)
+    own = np.abs(expected.astype(np.float64) - truth)[finite].max(initial=0.0)
+    allowed = min(2 * own + op.floor[dtype], op.cap[dtype])
+    assert error <= allowed, f"{op.name}: error {error:.3g}, allowed {allowed:.3g}"
+
+
+def _widened(arguments: Arguments) -> Arguments:
+    def widen(v: Any) -> Any:
+        if isinstance(v, np.ndarray) and v.dtype.kind == "f":
+            return v.astype(np.float64)
+        return v
+
+    return {k: widen(v) for k, v in arguments.items()}
+
+
+def _copy(v: Any) -> Any:
+    return v.copy() if isinstance(v, np.ndarray) else v
+
+
+def _same(old: Any, new: Any) -> bool:
+    if isinstance(old, np.ndarray):
+        return bool(np.array_equal(old, new, equal_nan=old.dtype.kind == "f"))
+    return old is new or bool(np.all(old == new))
+
+
+FAMILIES = ("histogram",)
+
+
+def rows() -> dict[str, Op]:
+    """Name of the operation → its row, over all families."""
+    modules = [import_module(f"kernels.{family}_rows") for family in FAMILIES]
+    return {op.name: op for module in modules for op in module.ROWS}

@@ -1,0 +1,112 @@
+"""The definition of counting into bins; which bin a value belongs to the edges alone decide.
+
+    count_k = #{i : edges_k ≤ x_i < edges_{k+1}},    the last bin closed on the right
+
+NaN and what lies outside is not counted. Sums of counts are the counts of sums: histograms of
+chunks add up to the histogram of the whole. `kernels` has the fast twins. MISSION rows H1, K2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.errors import InputError
+from reference.backend import operation
+
+
+@operation
+def histogram(x: Any, edges: Any, weights: Any = None) -> Any:
+    """Counts int64 (K,) of x, any shape, between edges (K + 1,); sums float64 (K,) of weights.
+
+    weights: one for each x, any sign. Raises InputError for edges that fall or hold NaN, for x that
+    are no real numbers, and for weights of another shape.
+    """
+    x, edges = real_numbers("x", x), checked_edges("edges", edges)
+    if weights is None:
+        return np.histogram(x, edges)[0].astype(np.int64)
+    return np.histogram(x, edges, weights=checked_weights(weights, x.shape))[0]
+
+
+@operation
+def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
+    """Counts int64 (K_1, …, K_D) of the rows of x (N, D), edges for each axis; sums with weights.
+
+    Raises InputError as `histogram` does.
+    """
+    x = real_numbers("x", x)
+    if x.ndim != 2 or x.shape[1] != len(edges) or not len(edges):
+        raise InputError(f"x has shape {x.shape}; expected (N, {len(edges)}), as edges has axes")
+    every = [checked_edges(f"edges[{j}]", e) for j, e in enumerate(edges)]
+    # NumPy's own N-D histogram refuses infinite data that its bins would leave out anyway.
+    inside = np.all([(c >= e[0]) & (c <= e[-1]) for c, e in zip(x.T, every, strict=True)], axis=0)
+    if weights is None:
+        return np.histogramdd(x[inside], every)[0].astype(np.int64)
+    w = checked_weights(weights, x.shape[:1])
+    return np.histogramdd(x[inside], every, weights=w[inside])[0]
+
+
+@operation
+def count_categories(x: Any, levels: int) -> Any:
+    """Counts int64 (levels,) of whole numbers x, any shape, in 0, …, levels − 1.
+
+    Raises InputError for a value outside and for x that are no integers.
+    """
+    x = integers_below(x, levels)
+    return np.bincount(x.ravel(), minlength=levels)
+
+
+def histogram_of_chunks(chunks: Iterable[Any], edges: Any) -> Any:
+    """The histogram of data that don't fit into memory, from an iterator of arrays.
+
+    Counts int64 (K,), by whichever back end is chosen.
+    """
+    edges = checked_edges("edges", edges)
+    total = np.zeros(len(edges) - 1, np.int64)
+    for chunk in chunks:
+        total += histogram(chunk, edges)
+    return total
+
+
+def checked_edges(name: str, edges: Any) -> Any:
+    """edges as a real array (K + 1,), K ≥ 1. InputError unless they rise or stay."""
+    edges = real_numbers(name, edges)
+    if edges.ndim != 1 or edges.size < 2:
+        raise InputError(f"{name} has shape {edges.shape}; expected at least 2 edges, (K + 1,)")
+    if not np.all(edges[:-1] <= edges[1:]):
+        raise InputError(f"{name} must not fall (nor hold NaN), got {edges}")
+    return edges
+
+
+def checked_weights(weights: Any, shape: tuple[int, ...]) -> Any:
+    """weights as float64. InputError unless they are finite and of this shape."""
+    weights = real_numbers("weights", weights).astype(np.float64, copy=False)
+    if weights.shape != shape:
+        raise InputError(f"weights has shape {weights.shape}; expected that of x, {shape}")
+    if not np.isfinite(weights).all():
+        raise InputError("weights holds NaN or infinity; expected finite numbers")
+    return weights
+
+
+def integers_below(x: Any, levels: int) -> Any:
+    """x as an integer array. InputError unless every value is one of 0, …, levels − 1."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "iu":
+        raise InputError(f"x has dtype {x.dtype}; expected integers")
+    if x.size and not (x.min() >= 0 and x.max() < levels):
+        raise InputError(f"x ranges over {x.min()}..{x.max()}; expected 0..{levels - 1}")
+    return x
+
+
+def real_numbers(name: str, x: Any) -> Any:
+    """x as an array of float32, float64 or integers; bool and float16 are widened."""
+    x = np.asarray(x)
+    if x.dtype.kind == "b":
+        return x.astype(np.uint8)
+    if x.dtype == np.float16:
+        return x.astype(np.float32)
+    if x.dtype.kind not in "iu" and x.dtype not in (np.float32, np.float64):
+        raise InputError(f"{name} has dtype {x.dtype}; expected real numbers up to float64")
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
