@@ -23,6 +23,7 @@ import numpy as np
 from core import Array
 from core.errors import InputError
 from core.random import uniform
+from reference.binning import histogram_nd
 from reference.counting import MOST_CELLS, categories, fitted, numbers, pseudo_count, some, whole
 
 Each = float | Sequence[float] | None  # one number for all coordinates, or one for each
@@ -137,12 +138,12 @@ class Histogram:
 
     def _count(self, x: Array) -> Array:
         """Points in each cell (K_1, …, K_dim). InputError for a point outside the support."""
-        k, inside = self._cells(x)
-        if not inside.all():
+        counts = histogram_nd(x, self.edges)
+        if counts.sum() < len(x):
+            outside = x[~self._cells(x)[1]][0]
             ranges = ", ".join(f"[{e[0]}, {e[-1]}]" for e in self.edges[:4])
-            raise InputError(f"x holds {x[~inside][0]}; expected points of the support, {ranges}")
-        flat = np.ravel_multi_index(k, self.shape)
-        return np.bincount(flat, minlength=self.counts.size).reshape(self.shape)
+            raise InputError(f"x holds {outside}; expected points of the support, {ranges}")
+        return counts
 
     def _cells(self, x: Array) -> tuple[tuple[Any, ...], Any]:
         """Index of the cell along each axis, dim × (B,), and whether x (B, dim) has one at all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class MLP:
         last_gain: float = 1.0,
         dtype: Any = np.float32,
     ) -> None:
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(pairwise(sizes))
         gains = [gain] * (len(pairs) - 1) + [last_gain]
         self.layers = [
             Linear(n, m, rng, gain=g, dtype=dtype) for (n, m), g in zip(pairs, gains, strict=True)

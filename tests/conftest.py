@@ -1,8 +1,13 @@
-"""Hypothesis profiles: dev (quick), ci (the default under CI), deep (`make test-deep`)."""
+"""Threads of BLAS, and hypothesis profiles: dev (quick), ci (under CI), deep (`make test-deep`)."""
 
 import os
 
-from hypothesis import HealthCheck, settings
+# Before NumPy is imported: with one busy core, two BLAS threads on small matrices take many times
+# as long as one.
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **_COMMON)
