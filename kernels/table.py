@@ -137,7 +137,7 @@ def _same(old: Any, new: Any) -> bool:
     return old is new or bool(np.all(old == new))
 
 
-FAMILIES = ("histogram",)
+FAMILIES = ("histogram", "attention", "philox", "sampling")
 
 
 def rows() -> dict[str, Op]:

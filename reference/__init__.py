@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from core.data import Dataset
 
@@ -89,6 +91,27 @@ def _dim_and_box(data: Dataset) -> dict[str, Any]:
 def _dim_and_classes(data: Dataset) -> dict[str, Any]:
     return {**_dim(data), "classes": data.classes}
 
+
+def _dim_and_bounded(data: Dataset) -> dict[str, Any]:
+    """Whether the data lie in [−1, 1], as pixels do."""
+    return {**_dim(data), "bounded": bool(abs(data.train.x).max() <= 1)}
+
+
+def _dim_and_levels(data: Dataset) -> dict[str, Any]:
+    """How many evenly spaced values in [−1, 1] the data take, if at most 256; None otherwise."""
+    values = np.unique(data.train.x)
+    n = len(values)
+    on_grid = 2 <= n <= 256 and np.allclose(values, np.linspace(-1, 1, n), atol=1e-5)
+    return {**_dim(data), "levels": n if on_grid else None}
+
+
+_GAN_TRAIN = {
+    "lr": 2e-3,
+    "options": {"betas": [0.0, 0.99]},  # momentum makes two players circle
+    "schedule": "cosine",
+    "ema_decay": 0.999,
+}
+_DDPM_TRAIN = {"schedule": "cosine", "warmup": 100, "ema_decay": 0.999}
 
 _ROWS = [
     Model(
@@ -266,7 +289,13 @@ _ROWS = [
         parents=("bernoulli-mixture",),
         tiny={"dim": 6, "latent": 1, "hidden": [8]},
         arguments=_dim,
-        demos=(Demo("digits", train={"epochs": 60}, quick_train={"epochs": 3}),),
+        demos=(
+            Demo(
+                "digits",
+                train={"epochs": 150, "batch_size": 32, "lr": 3e-3, "schedule": "cosine"},
+                quick_train={"epochs": 10},
+            ),
+        ),
     ),
     Model(
         name="real-nvp",
@@ -280,7 +309,22 @@ _ROWS = [
         parents=(),
         tiny={"dim": 2, "layers": 4, "hidden": [8]},
         arguments=_dim,
-        demos=(Demo("eight-gaussians", train={"epochs": 30}, quick_train={"epochs": 2}),),
+        demos=(
+            Demo(
+                "eight-gaussians",
+                train={
+                    "epochs": 80,
+                    "batch_size": 512,
+                    "lr": 3e-3,
+                    "options": {"betas": [0.9, 0.99]},
+                    "schedule": "cosine",
+                    "warmup": 20,
+                    "clip_norm": 10.0,
+                    "ema_decay": 0.995,
+                },
+                quick_train={"epochs": 6},
+            ),
+        ),
     ),
     Model(
         name="gan",
@@ -293,10 +337,20 @@ _ROWS = [
         year=2014,
         parents=(),
         tiny={"dim": 2, "latent": 2, "hidden": [8]},
-        arguments=_dim,
+        arguments=_dim_and_bounded,
         demos=(
-            Demo("digits", train={"epochs": 60}, quick_train={"epochs": 3}),
-            Demo("eight-gaussians", train={"epochs": 30}, quick_train={"epochs": 2}),
+            Demo(
+                "digits",
+                arguments={"latent": 64, "hidden": [256, 256], "gamma": 1.0},
+                train={**_GAN_TRAIN, "epochs": 240, "batch_size": 64},
+                quick_train={"epochs": 5},
+            ),
+            Demo(
+                "eight-gaussians",
+                arguments={"latent": 8, "hidden": [96, 96, 96], "gamma": 0.1},
+                train={**_GAN_TRAIN, "epochs": 32, "batch_size": 128},
+                quick_train={"epochs": 1},
+            ),
         ),
     ),
     Model(
@@ -309,11 +363,21 @@ _ROWS = [
         title="Denoising diffusion",
         year=2020,
         parents=("vae",),
-        tiny={"dim": 2, "steps": 8, "hidden": [8]},
-        arguments=_dim,
+        tiny={"dim": 2, "steps": 8, "hidden": 8, "blocks": 1},
+        arguments=_dim_and_levels,
         demos=(
-            Demo("digits", train={"epochs": 60}, quick_train={"epochs": 3}),
-            Demo("eight-gaussians", train={"epochs": 30}, quick_train={"epochs": 2}),
+            Demo(
+                "digits",
+                arguments={"hidden": 256, "blocks": 2, "steps": 200},
+                train={**_DDPM_TRAIN, "epochs": 240, "batch_size": 100, "lr": 2e-3},
+                quick_train={"epochs": 5},
+            ),
+            Demo(
+                "eight-gaussians",
+                arguments={"hidden": 96, "blocks": 2, "steps": 100},
+                train={**_DDPM_TRAIN, "epochs": 60, "batch_size": 200, "lr": 4e-3},
+                quick_train={"epochs": 1},
+            ),
         ),
     ),
 ]

@@ -221,6 +221,9 @@ def score(
     run: RunFolder,
     data: Annotated[str | None, typer.Option(help="Default: what it was trained on.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    first: Annotated[
+        int | None, typer.Option("-n", min=1, help="Only the first rows; a bound takes its time.")
+    ] = None,
     distance: Annotated[
         bool, typer.Option("--distance", help="Compare samples with held-out data instead.")
     ] = False,
@@ -245,13 +248,13 @@ def score(
             f"{opened.row.name} is an implicit model: it has no likelihood, only samples; "
             f"their distance from data is `genzoo score {run} --distance`"
         )
-    _print_likelihood(opened.model, loaded, split, seed)
+    _print_likelihood(opened.model, loaded, split, first, seed)
 
 
-def _print_likelihood(model: Any, data: Dataset, split: str, seed: int) -> None:
+def _print_likelihood(model: Any, data: Dataset, split: str, first: int | None, seed: int) -> None:
     from reference.metrics import likelihood
 
-    s = likelihood(model, data, split, seed=seed)
+    s = likelihood(model, data, split, first=first, seed=seed)
     print(f"{data.name}, {split}, {s.count} samples")
     if s.bound is not None:
         print(f"an upper bound ({s.bound}): the exact figures are at most these")
@@ -266,15 +269,17 @@ def _print_likelihood(model: Any, data: Dataset, split: str, seed: int) -> None:
 
 
 def _print_distance(model: Any, data: Dataset, seed: int) -> None:
-    from reference import metrics
+    from reference.metrics import HeldOut
 
-    n = len(metrics.held_out_halves(data, seed)[0])
-    d = metrics.distance(model.sample(n, seed=seed), data, seed=seed)
-    print(f"{data.name}, {n} samples against {n} held-out points; and as many fresh real ones")
-    print(f"MMD²      {d.mmd.mmd2: .5f}  (95 % of its null below {d.mmd.null_95:.5f})", end="")
-    print(f"   fresh {d.baseline_mmd.mmd2: .5f}")
-    print(f"accuracy  {d.accuracy.mean: .3f} ± {d.accuracy.se:.3f} (½: can't be told)", end="")
-    print(f"   fresh {d.baseline_accuracy.mean: .3f}")
+    held_out = HeldOut(data, seed=seed)
+    n = held_out.count
+    print(f"{data.name}: {n} samples, and {n} fresh real rows, against {n} held-out rows")
+    samples = held_out.distance(model.sample(n, seed=seed))
+    for who, d in (("samples", samples), ("fresh rows", held_out.baseline)):
+        print(
+            f"{who:10}  MMD² × 1000 {1000 * d.mmd2:7.2f} (95 % of its null: {1000 * d.null_95:.2f})"
+            f"   told apart with accuracy {d.accuracy:.3f} ± {d.accuracy_se:.3f}"
+        )
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

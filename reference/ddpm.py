@@ -75,7 +75,8 @@ class DDPM:
     that starts out right where there is little noise; ε_θ is the noise that x̂_0 leaves in x_t.
 
     hidden, blocks: size of the denoiser. steps: T. schedule: "linear" or "cosine".
-    variance: σ_t² is "beta" (β_t) or "beta_tilde" (β̃_t), section 3.2's two choices.
+    variance: σ_t² is "beta" (β_t) or "beta_tilde" (β̃_t): right for data with a density, and for
+    data on single points (section 3.2).
     levels: the data take so many evenly spaced values in [−1, 1]. Then x̂_0 is kept in that range,
     and `elbo` bounds the log-probability of such values instead of a density.
 
@@ -89,7 +90,7 @@ class DDPM:
         blocks: int = 2,
         steps: int = 200,
         schedule: str = "cosine",
-        variance: str = "beta_tilde",
+        variance: str = "beta",
         levels: int | None = None,
         *,
         seed: int = 0,
@@ -133,11 +134,6 @@ class DDPM:
         for t in range(2, self.schedule.T + 1):
             bound = bound - self.step_kl(x, t, rng)
         return bound
-
-    def bits_per_dim(self, x: Any, rng: Generator) -> float:
-        """An upper bound on bits per dimension, −mean(elbo) / (dim · ln 2)."""
-        with no_grad():
-            return -float(np.mean(self.elbo(x, rng))) / (self.dim * math.log(2))
 
     def prior_kl(self, x: Any) -> Array:
         """L_T, (B,)."""

@@ -21,6 +21,7 @@ import numpy as np
 from core import Array, Tensor, value
 from core.functional import bernoulli_log_prob, sigmoid
 from core.random import Generator, uniform
+from reference.backend import operation
 from reference.checks import binary, ordering
 from reference.counting import whole
 
@@ -60,14 +61,19 @@ class FVSBN:
     def sample(self, n: int, *, seed: int = 0) -> Any:
         """n draws (n, dim), one variable after another."""
         u = uniform(seed, (n, self.dim), dtype=self.dtype)
-        W, b = value(self.W), value(self.b)
-        x = np.zeros((n, self.dim), self.dtype)
-        for place, i in enumerate(self.order):
-            past = self.order[:place]
-            x[:, i] = u[:, i] < sigmoid(b[i] + x[:, past] @ W[i, past])
-        return x
+        return fvsbn_sample(u, value(self.W), value(self.b), self.order)
 
     def _past(self) -> Any:
         """M_ij = 1 if x_j comes before x_i, (D, D)."""
         rank = np.argsort(self.order)
         return (rank[None, :] < rank[:, None]).astype(self.dtype)
+
+
+@operation
+def fvsbn_sample(u: Any, W: Any, b: Any, order: Any) -> Any:
+    """Bits x (n, D) from uniforms u (n, D), one variable after another."""
+    x = np.zeros_like(u)
+    for place, i in enumerate(order):
+        past = order[:place]
+        x[:, i] = u[:, i] < sigmoid(b[i] + x[:, past] @ W[i, past])
+    return x

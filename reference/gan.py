@@ -112,7 +112,7 @@ class GAN:
     hidden: widths of the hidden layers, of G and of D alike.
     loss: "non-saturating" or "minimax". penalty: "r1", "gradient" or None, with weight `gamma`.
     spectral_norm: whether D's layers are divided by their largest singular value.
-    bounded: the data lie in [−1, 1], and so will the samples, by a final tanh.
+    bounded: the data lie in [−1, 1], and so do the samples; what G puts beyond is moved to the end.
 
     Raises InputError for an unknown loss or penalty.
     """
@@ -135,9 +135,8 @@ class GAN:
             raise InputError(f"loss must be one of {', '.join(GENERATOR_LOSSES)}, got {loss!r}")
         if penalty not in ("r1", "gradient", None):
             raise InputError(f"penalty must be 'r1', 'gradient' or None, got {penalty!r}")
-        self.dim, self.latent, self.dtype = dim, latent, dtype
+        self.dim, self.latent, self.bounded, self.dtype = dim, latent, bounded, dtype
         self.loss_of_fakes, self.penalty, self.gamma = GENERATOR_LOSSES[loss], penalty, gamma
-        self.squash = np.tanh if bounded else np.positive
         rng, gain = Generator(seed, stream="init"), math.sqrt(2)
         self.G = MLP((latent, *hidden, dim), rng, activation=relu, gain=gain, dtype=dtype)
         self.D = MLP((dim, *hidden, 1), rng, activation=leaky_relu, gain=gain, dtype=dtype)
@@ -146,7 +145,8 @@ class GAN:
 
     def generate(self, z: Array) -> Array:
         """G(z): z (B, latent) → x (B, dim)."""
-        return self.squash(self.G(z))
+        x = self.G(z)
+        return np.clip(x, -1.0, 1.0) if self.bounded else x
 
     def logits(self, x: Array) -> Array:
         """l(x), (B,): D takes x (B, dim) for data with probability sigmoid(l)."""

@@ -65,6 +65,9 @@ class GaussianNaiveBayes(NaiveBayes):
     def _read(self, x: Array) -> Array:
         return numbers(x, self.dim).astype(np.float64)
 
+    def _free(self) -> int:
+        return 2 * self.classes * self.dim
+
     def _zeros(self) -> None:
         self.mean = np.zeros((self.classes, self.dim))
         self.squares = np.zeros((self.classes, self.dim))  # Σ (x − mean)² over the class
@@ -94,6 +97,9 @@ class SharedVarianceNaiveBayes(GaussianNaiveBayes):
         n = self.class_counts[:, None]
         pooled = np.sum(n * super().variance(), axis=0) / n.sum()
         return np.broadcast_to(pooled, self.mean.shape)
+
+    def _free(self) -> int:
+        return (self.classes + 1) * self.dim
 
 
 class KernelNaiveBayes(NaiveBayes):
@@ -131,6 +137,9 @@ class KernelNaiveBayes(NaiveBayes):
 
     def _read(self, x: Array) -> Array:
         return numbers(x, self.dim).astype(np.float64)
+
+    def _free(self) -> int:
+        return sum(examples.size for examples in self.examples)
 
     def _zeros(self) -> None:
         self.examples = [np.zeros((0, self.dim)) for _ in range(self.classes)]

@@ -28,9 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from core import Array, Tensor, no_grad
+from core import Array, Tensor, no_grad, value
 from core.functional import bernoulli_log_prob, linear, logsumexp, relu, sigmoid
 from core.random import Generator, integers, uniform
+from reference.backend import operation
 from reference.checks import binary, ordering
 from reference.counting import whole
 
@@ -77,11 +78,7 @@ class MADE:
 
     def conditionals(self, x: Array, k: int = 0) -> Array:
         """Logits of p(x_i = 1 | x_<i) under the k-th set of masks, (B, dim), of x (B, dim)."""
-        *M_W, M_V = self._masks(k)
-        h = 2 * binary(x, self.dim) - 1
-        for W, M, b in zip(self.W, M_W, self.b, strict=True):
-            h = relu(linear(h, W * M, b))
-        return linear(h, self.V * M_V, self.c)
+        return made_logits(binary(x, self.dim), self._layers(k))
 
     def log_prob(self, x: Array) -> Array:
         """log p(x) = log (1/K) Σ_k p_k(x) in nats, (B,), of x (B, dim)."""
@@ -98,10 +95,7 @@ class MADE:
             return -np.mean(self.log_prob(x))
 
     def sample(self, n: int, *, seed: int = 0) -> Any:
-        """n draws (n, dim): a set of masks for each, then one variable after another in its order.
-
-        The definition, D passes; the last pass alone would do for units computed by degree.
-        """
+        """n draws (n, dim): for each a set of masks, then one variable after another in order."""
         u = uniform(seed, (n, self.dim), dtype=self.dtype)
         chosen = integers(seed, 0, self.masks, (n,), stream="order")
         x = np.zeros((n, self.dim), self.dtype)
@@ -110,11 +104,8 @@ class MADE:
         return x
 
     def _sample(self, u: Any, k: int) -> Any:
-        x = np.zeros_like(u)
-        with no_grad():
-            for i in self.orders[k]:
-                x[:, i] = u[:, i] < sigmoid(self.conditionals(x, k)[:, i])
-        return x
+        layers = [(value(W), value(b)) for W, b in self._layers(k)]
+        return made_sample(u, layers, self.orders[k])
 
     def _log_prob(self, x: Array, k: int) -> Array:
         return np.sum(bernoulli_log_prob(x, self.conditionals(x, k)), axis=-1)
@@ -124,9 +115,36 @@ class MADE:
         shuffled = [rng.permutation(units) for _ in range(self.masks)]
         return 1 + np.stack(shuffled) % max(self.dim - 1, 1)
 
+    def _layers(self, k: int) -> list[tuple[Array, Array]]:
+        """(W ⊙ M^W, b) of each hidden layer and, last, (V ⊙ M^V, c)."""
+        M = self._masks(k)
+        rows = zip([*self.W, self.V], M, [*self.b, self.c], strict=True)
+        return [(W * M_W, b) for W, M_W, b in rows]
+
     def _masks(self, k: int) -> list[Any]:
         """M of each W and, last, of V, as (inputs, outputs)."""
         place = 1 + np.argsort(self.orders[k])  # d of every variable, (D,)
         m = [place, *(layer[k] for layer in self.m)]
         M_W = [below[:, None] <= above for below, above in pairwise(m)]  # Eq. 8
         return [M.astype(self.dtype) for M in (*M_W, m[-1][:, None] < place)]  # Eq. 9
+
+
+def made_logits(x: Array, layers: list[tuple[Array, Array]]) -> Array:
+    """Eqs. 6 to 9 in one pass, bits x (B, D) → logits (B, D); layers as in `made_sample`."""
+    *hidden, (V, c) = layers
+    h = 2 * x - 1
+    for W, b in hidden:
+        h = relu(linear(h, W, b))
+    return linear(h, V, c)
+
+
+@operation
+def made_sample(u: Any, layers: list[tuple[Any, Any]], order: Any) -> Any:
+    """Bits x (n, D) from uniforms u (n, D) in D passes, each of which decides one variable.
+
+    layers: (W ⊙ M, b) of each layer. The last pass alone would do for units computed by degree.
+    """
+    x = np.zeros_like(u)
+    for i in order:
+        x[:, i] = u[:, i] < sigmoid(made_logits(x, layers)[:, i])
+    return x

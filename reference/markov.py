@@ -20,6 +20,7 @@ import numpy as np
 from core import Array
 from core.errors import InputError
 from core.random import uniform
+from reference.backend import operation
 from reference.counting import (
     MOST_CELLS,
     categories,
@@ -171,9 +172,18 @@ class HomogeneousChain:
         """n sequences (n, dim), position after position."""
         fitted(self.first.sum(), self)
         u = uniform(seed, (n, self.dim), dtype=np.float64)
-        x = np.zeros((n, self.dim), np.int64)
-        x[:, 0] = draw(np.exp(log_frequencies(self.first, self.alpha)), u[:, 0])
-        p = np.exp(log_frequencies(self.transitions, self.alpha))
-        for j in range(1, self.dim):
-            x[:, j] = draw(p[x[:, j - 1]], u[:, j])
-        return x.astype(self.dtype)
+        counts = self.first, self.transitions
+        first, transitions = (np.exp(log_frequencies(c, self.alpha)) for c in counts)
+        return chain_sample(u, first, transitions).astype(self.dtype)
+
+
+@operation
+def chain_sample(u: Any, first: Any, transitions: Any) -> Any:
+    """Values int64 (n, D) from uniforms u (n, D): x_1 from first (K,), x_j from row x_{j−1}.
+
+    transitions: (K, K), a distribution in each row.
+    """
+    x = np.zeros(u.shape, np.int64)
+    for j, u_j in enumerate(u.T):
+        x[:, j] = draw(transitions[x[:, j - 1]] if j else first, u_j)
+    return x

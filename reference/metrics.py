@@ -4,13 +4,14 @@ An explicit model is scored by its log-likelihood, one number per sample in nats
 one can only be asked whether its samples can be told from data, and two tests ask it: the kernel
 MMD (Gretton et al. 2012) beside the null distribution of its own permutations, and the accuracy
 of a classifier trained to tell the two apart (Lopez-Paz & Oquab 2017). Both say little without a
-baseline, so `distance` gives the same figures for real data nobody trained on.
+baseline, so `HeldOut` gives the same figures for real data nobody trained on.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,12 +54,16 @@ class Likelihood:
     gap_se: float | None = None
 
 
-def likelihood(model: Any, data: Dataset, split: str = "test", *, seed: int = 0) -> Likelihood:
-    """Score `model` on one split of `data`; `seed` names the noise of a bound.
+def likelihood(
+    model: Any, data: Dataset, split: str = "test", *, first: int | None = None, seed: int = 0
+) -> Likelihood:
+    """Score `model` on one split of `data`, or its `first` rows; `seed` names a bound's noise.
 
-    Raises InputError if the model has no likelihood, or if it is NaN.
+    Raises InputError if the model has no likelihood, if it is NaN, or if there are no rows.
     """
-    x = getattr(data, split).x
+    x = getattr(data, split).x[:first]
+    if len(x) == 0:
+        raise InputError(f"{data.name} has no {split} rows to score")
     log_p, bound = _log_likelihoods(model, x, seed)
     if data.domain == "continuous" and getattr(model, "levels", None) is not None:
         return _summary(log_p, None, True, x, bound)  # of pixels' probabilities, not a density
@@ -158,59 +163,54 @@ def _independent_gaussian(train: Array, x: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class MMD:
-    """Unbiased MMD² of two samples, the 95 % quantile of its permutation null, and the p-value."""
+class Distance:
+    """How far two samples of `count` rows each are apart.
 
+    mmd2: unbiased MMD². null_95: the 95 % quantile of its permutation null. p_value: of the test
+    that both have one distribution. accuracy: of a classifier at telling them apart, ½ when nothing
+    can; accuracy_se: its standard error.
+    """
+
+    count: int
     mmd2: float
     null_95: float
     p_value: float
+    accuracy: float
+    accuracy_se: float
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """Cross-validated accuracy of telling two samples apart: ½ when nothing can, and its error."""
+class HeldOut:
+    """Validation and test rows of `data`, shuffled and cut in two halves of at most 1000 rows.
 
-    mean: float
-    se: float
-
-
-@dataclass(frozen=True)
-class Distance:
-    """Samples against real data, beside fresh real data against the same real data."""
-
-    count: int
-    mmd: MMD
-    accuracy: Accuracy
-    baseline_mmd: MMD
-    baseline_accuracy: Accuracy
-
-
-def distance(samples: Array, data: Dataset, *, seed: int = 0, permutations: int = 500) -> Distance:
-    """Compare `samples` with held-out `data` (validation and test, cut into two random halves).
-
-    One half is what the samples are compared with; the other half, compared with it too, is the
-    baseline that a perfect model would reach. All three have the same size, at most 1000.
-    Pixels are rounded to the values the data has, or the decimals alone would give them away.
+    One half is what samples are compared with; the other half, compared with it too, is the
+    baseline that a perfect model reaches.
     """
-    real, fresh = held_out_halves(data, seed)
-    if len(samples) < len(real):
-        raise InputError(f"samples must be at least {len(real)}, got {len(samples)}")
-    fake = round_to(samples[: len(real)], data)
-    return Distance(
-        count=len(real),
-        mmd=mmd_test(fake, real, permutations=permutations, seed=seed),
-        accuracy=classifier_accuracy(fake, real, seed=seed),
-        baseline_mmd=mmd_test(fresh, real, permutations=permutations, seed=seed),
-        baseline_accuracy=classifier_accuracy(fresh, real, seed=seed),
-    )
 
+    def __init__(self, data: Dataset, *, seed: int = 0, permutations: int = 500) -> None:
+        x = np.concatenate([data.validation.x, data.test.x])
+        self.count = min(len(x) // 2, _MOST_POINTS)
+        x = x[permutation(seed, len(x))[: 2 * self.count]].astype(np.float64)
+        self.real, self.fresh = x[: self.count], x[self.count :]
+        self.data, self.seed, self.permutations = data, seed, permutations
 
-def held_out_halves(data: Dataset, seed: int) -> tuple[Array, Array]:
-    """Validation and test data, shuffled and cut in two equal halves of at most 1000 rows."""
-    x = np.concatenate([data.validation.x, data.test.x])
-    n = min(len(x) // 2, _MOST_POINTS)
-    x = x[permutation(seed, len(x))[: 2 * n]].astype(np.float64)
-    return x[:n], x[n:]
+    @cached_property
+    def baseline(self) -> Distance:
+        """Fresh real data against real data."""
+        return self._distance(self.fresh)
+
+    def distance(self, samples: Array) -> Distance:
+        """Samples (N, D), N ≥ count, against real data.
+
+        Pixels are rounded to the values the data have, or their decimals alone would tell.
+        """
+        if len(samples) < self.count:
+            raise InputError(f"samples must be at least {self.count}, got {len(samples)}")
+        return self._distance(round_to(samples[: self.count], self.data))
+
+    def _distance(self, x: Array) -> Distance:
+        test = mmd_test(x, self.real, permutations=self.permutations, seed=self.seed)
+        told = classifier_accuracy(x, self.real, seed=self.seed)
+        return Distance(len(x), test.mmd2, test.null_95, test.p_value, told.mean, told.se)
 
 
 def round_to(samples: Array, data: Dataset) -> Array:
@@ -266,6 +266,15 @@ def mmd2(k: Array, in_x: Array) -> Array:
     return result
 
 
+@dataclass(frozen=True)
+class MMD:
+    """MMD² of two samples, the 95 % quantile of its permutation null, and the test's p-value."""
+
+    mmd2: float
+    null_95: float
+    p_value: float
+
+
 def mmd_test(x: Array, y: Array, *, permutations: int = 500, seed: int = 0) -> MMD:
     """MMD² of `x` (n, D) and `y` (m, D) beside the null of `permutations` random relabellings."""
     pooled = _pooled(x, y)
@@ -276,6 +285,14 @@ def mmd_test(x: Array, y: Array, *, permutations: int = 500, seed: int = 0) -> M
     null = mmd2(k, in_x[order].T)
     p = (1 + int(np.sum(null >= observed))) / (1 + permutations)
     return MMD(observed, float(np.quantile(null, 0.95)), p)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of rows that a classifier assigns to the right sample, and its standard error."""
+
+    mean: float
+    se: float
 
 
 def classifier_accuracy(x: Array, y: Array, *, folds: int = 5, seed: int = 0) -> Accuracy:
@@ -292,7 +309,7 @@ def classifier_accuracy(x: Array, y: Array, *, folds: int = 5, seed: int = 0) ->
     pooled = _pooled(x, y)
     labels = np.repeat([0, 1], [len(x), len(y)])
     state = int(integers(seed, 0, 2**31 - 1, (1,))[0])
-    forest = RandomForestClassifier(n_estimators=100, min_samples_leaf=2, random_state=state)
+    forest = RandomForestClassifier(n_estimators=60, min_samples_leaf=2, random_state=state)
     split = StratifiedKFold(folds, shuffle=True, random_state=state)
     right = cross_val_predict(forest, pooled, labels, cv=split) == labels
     mean = float(np.mean(right))

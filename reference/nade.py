@@ -24,6 +24,7 @@ import numpy as np
 from core import Array, Tensor, value
 from core.functional import bernoulli_log_prob, sigmoid
 from core.random import Generator, uniform
+from reference.backend import operation
 from reference.checks import binary, ordering
 from reference.counting import whole
 
@@ -76,15 +77,10 @@ class NADE:
         return -np.mean(self.log_prob(x))
 
     def sample(self, n: int, *, seed: int = 0) -> Any:
-        """n draws (n, dim), one variable after another: Algorithm 1 with x_i drawn, not given."""
+        """n draws (n, dim), one variable after another."""
         u = uniform(seed, (n, self.dim), dtype=self.dtype)
-        W, V, b, c = value(self.W), value(self.V), value(self.b), value(self.c)
-        x = np.zeros((n, self.dim), self.dtype)
-        a = np.tile(c, (n, 1))  # (n, H)
-        for d, i in enumerate(self.order):
-            x[:, i] = u[:, i] < sigmoid(b[d] + sigmoid(a) @ V[d])
-            a += x[:, i : i + 1] * W[d]
-        return x
+        W, V, b, c = (value(p) for p in (self.W, self.V, self.b, self.c))
+        return nade_sample(u, W, V, b, c, self.order)
 
     def _logits(self, x: Array) -> Array:
         """The recursion as a cumulative sum: c is the weight of a first input that is always 1."""
@@ -92,3 +88,14 @@ class NADE:
         W = np.concatenate([self.c[None, :], self.W[:-1]])  # (D, H)
         a = np.cumsum(x[:, :, None] * W, axis=1)  # (B, D, H)
         return self.b + np.sum(self.V * sigmoid(a), axis=-1)
+
+
+@operation
+def nade_sample(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any) -> Any:
+    """Bits x (n, D) from uniforms u (n, D): Algorithm 1 with x_i drawn, not given."""
+    x = np.zeros_like(u)
+    a = np.tile(c, (len(u), 1))  # (n, H)
+    for d, i in enumerate(order):
+        x[:, i] = u[:, i] < sigmoid(b[d] + sigmoid(a) @ V[d])
+        a += x[:, i : i + 1] * W[d]
+    return x

@@ -49,11 +49,17 @@ class NaiveBayes:
     _zeros: Callable[[], None]  # statistics of no data
     _count: Callable[[Array, Array], None]  # x, y added to the statistics
     _draw: Callable[[Array, int], Array]  # y (n,), seed → x (n, dim)
+    _free: Callable[[], int]  # free parameters of p(x | y)
 
     def __init__(self, dim: int, classes: int, priors: Sequence[float] | None, dtype: Any) -> None:
         self.dim, self.classes = whole("dim", dim, 1), whole("classes", classes, 1)
         self.priors, self.dtype = _priors(priors, classes), np.dtype(dtype)
         self._forget()
+
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters: classes − 1 for p(y) unless it is given, and those of the features."""
+        return self._free() + (self.classes - 1 if self.priors is None else 0)
 
     def fit(self, x: Array, y: Any) -> Any:
         """Count x (B, dim) with labels y (B,), forgetting what was counted before."""
@@ -145,6 +151,9 @@ class BernoulliNaiveBayes(NaiveBayes):
     def _count(self, x: Array, y: Array) -> None:
         np.add.at(self.counts, y, x.astype(np.int64))
 
+    def _free(self) -> int:
+        return self.classes * self.dim
+
     def _log_theta(self) -> Array:
         """log p(x_j = 0 | y) and log p(x_j = 1 | y), (classes, dim, 2)."""
         zeros = self.class_counts[:, None] - self.counts
@@ -183,6 +192,9 @@ class CategoricalNaiveBayes(NaiveBayes):
 
     def _read(self, x: Array) -> Array:
         return categories(x, self.dim, self.levels)
+
+    def _free(self) -> int:
+        return self.classes * self.dim * (self.levels - 1)
 
     def _zeros(self) -> None:
         self.counts = np.zeros((self.classes, self.dim, self.levels), np.int64)

@@ -19,6 +19,7 @@ import numpy as np
 from core import Array
 from core.errors import InputError
 from core.random import normal
+from reference.backend import operation
 from reference.diffusion_schedule import posterior_coefficients
 
 
@@ -94,6 +95,7 @@ def step_mean(
     return a * x_t + b * x_0
 
 
+@operation
 def step(
     x_t: Array,
     output: Array,

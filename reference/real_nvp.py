@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from core import Array, Tensor, no_grad
-from core.errors import InputError
 from core.functional import relu
 from core.random import Generator, normal
 from reference.checks import real
+from reference.counting import whole
 from reference.layers import MLP
 
 
@@ -79,13 +79,10 @@ class RealNVP:
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
-        if dim < 2:
-            raise InputError(f"dim must be at least 2 for a coupling, got {dim}")
-        self.dim, self.dtype = dim, np.dtype(dtype)
+        self.dim, self.dtype = whole("dim", dim, 2), np.dtype(dtype)
         rng = Generator(seed, stream="init")
-        even = (np.arange(dim) % 2 == 0).astype(dtype)
-        masks = [even if k % 2 == 0 else 1 - even for k in range(layers)]
-        self.couplings = [Coupling(b, hidden, rng) for b in masks]
+        sides = [np.arange(dim) % 2 == k % 2 for k in range(whole("layers", layers, 1))]
+        self.couplings = [Coupling(b.astype(dtype), hidden, rng) for b in sides]
 
     def forward(self, z: Array) -> tuple[Array, Array]:
         """z (B, dim) → x = g(z) (B, dim) and log |det ∂x/∂z| (B,)."""

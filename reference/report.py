@@ -42,6 +42,7 @@ def page(results: Mapping[str, Any], folder: Path) -> str:
         _section("likelihood", "Ranked by likelihood", _likelihood_tables(results)),
         _section("distance", "Can the samples be told from data?", _distance_tables(entries)),
         _section("models", "Model by model", _cards(entries, folder)),
+        _section("missing", "Left out", _left_out(results)),
         _footer(results),
     ]
     return _PAGE.format(title="genzoo · the zoo", style=_STYLE, body="\n".join(sections))
@@ -135,7 +136,7 @@ def _groups(entries: Iterable[Entry], domain: str) -> list[list[Entry]]:
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         groups.setdefault((entry["data"], entry[domain]), []).append(entry)
-    return list(groups.values())
+    return sorted(groups.values(), key=len, reverse=True)
 
 
 def _likelihood_table(entries: Sequence[Entry], baselines: Sequence[Entry]) -> str:
@@ -154,10 +155,13 @@ def _likelihood_table(entries: Sequence[Entry], baselines: Sequence[Entry]) -> s
         ("seconds", "num"),
     ]
     body = "".join(_likelihood_row(r, low, high, gap, bits) for r in rows)
-    count = first.get("test_count", "")
+    count = max(r["test_count"] for r in rows)
     notes = [f"Negative log-likelihood of {_int(count)} held-out {unit}s; less is better."]
     if any("bound" in r for r in rows):
         notes.append("≤ marks an upper bound: the true figure is at most this.")
+    fewer = {r["test_count"] for r in rows if "bound" in r} - {count}
+    if fewer:
+        notes.append(f"Bounds are estimated on the first {_int(min(fewer))} of them.")
     if gap:
         notes.append(
             "The gap is the mean of log p_true − log p_model on the same points, "
@@ -167,8 +171,7 @@ def _likelihood_table(entries: Sequence[Entry], baselines: Sequence[Entry]) -> s
 
 
 def _rank(row: Entry) -> float:
-    nats: float = row.get("test_nats", math.inf)
-    return nats
+    return float(row.get("test_nats", math.inf))
 
 
 def _span(rows: Sequence[Entry]) -> tuple[float, float]:
@@ -193,7 +196,8 @@ def _likelihood_row(row: Entry, low: float, high: float, gap: bool, bits: bool) 
         f'<td class="draw">{figures.interval(nats, se, low, high, kind)}</td>',
     ]
     if gap:
-        text = _number(row["gap"], 3) + _plus_minus(row.get("gap_se"), 3) if "gap" in row else ""
+        known = "gap" in row and row["gap"] != 0
+        text = _number(row["gap"], 3) + _plus_minus(row.get("gap_se"), 3) if known else ""
         cells.append(f'<td class="num">{text}</td>')
     if bits:
         cells.append(f'<td class="num">{_number(row.get("bits_per_dim"), 3)}</td>')
@@ -230,7 +234,10 @@ def _distance_table(entries: Sequence[Entry]) -> str:
     baseline = {"title": "Fresh real data", "distance": first["distance"]["baseline"]}
     rows = sorted(entries, key=lambda e: e["distance"]["mmd2"])
     body = _distance_row(baseline, True) + "".join(_distance_row(r, False) for r in rows)
-    note = f"{_int(first['distance']['count'])} samples against as many real ones."
+    note = (
+        f"{_int(first['distance']['count'])} samples against as many real ones. "
+        "Bold: the MMD test cannot tell them apart."
+    )
     return _table(_data_title(first), head, body, note)
 
 
@@ -238,10 +245,10 @@ def _distance_row(row: Entry, baseline: bool) -> str:
     d = row["distance"]
     title = escape(row["title"])
     name = title if baseline else f'<a href="#{escape(row["folder"])}">{title}</a>'
-    passed = " pass" if d["mmd2"] <= d["null_95"] else ""
+    passed = " strong" if d["mmd2"] <= d["null_95"] else ""
     cells = [
         f'<th scope="row">{name}</th>',
-        f'<td class="num strong{passed}">{_number(1000 * d["mmd2"])}</td>',
+        f'<td class="num{passed}">{_number(1000 * d["mmd2"])}</td>',
         f'<td class="num">{_number(1000 * d["null_95"])}</td>',
         f'<td class="num">{_p_value(d["p_value"])}</td>',
         f'<td class="num">{_number(d["accuracy"])}{_plus_minus(d["accuracy_se"])}</td>',
@@ -277,6 +284,15 @@ def _card(entry: Entry, folder: Path) -> str:
 {_facts(entry)}
 {_curve(entry, folder)}
 </article>"""
+
+
+def _left_out(results: Mapping[str, Any]) -> str:
+    """Models that were not trained, and why."""
+    items = [
+        f"<li>{escape(row['model'])} on {escape(row['data'])}: {escape(row['reason'])}</li>"
+        for row in (*results.get("failed", []), *results.get("skipped", []))
+    ]
+    return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
 def _picture(entry: Entry, folder: Path, name: str, caption: str) -> str:
@@ -352,7 +368,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def _data_title(entry: Entry, domain_key: str = "domain") -> str:
     domain = _DOMAINS.get(entry[domain_key], "") if entry.get("image") else ""
-    return escape(f"{entry['data']}, {domain}" if domain else entry["data"])
+    name = Path(entry["data"]).name
+    return escape(f"{name}, {domain}" if domain else name)
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -370,7 +387,7 @@ def _plus_minus(value: float | None, digits: int = 2) -> str:
 
 
 def _p_value(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.0015 else "&lt; 0.002"
+    return f"{p:.3f}" if p > 0.002 else "≤ 0.002"
 
 
 def _int(value: Any) -> str:

@@ -20,7 +20,7 @@ from core.checkpoint import Run, write_json
 from core.data import Dataset
 from core.errors import CheckpointError, GenzooError, InputError
 from core.learners import CountLearner, EMLearner, GradientLearner, TrainSettings
-from core.state import parameters
+from core.state import parameters, state
 from core.train import History, Progress, fit
 from reference import MODELS, Demo, Model, pictures
 
@@ -56,18 +56,26 @@ def capabilities(row: Model) -> tuple[str, ...]:
 # --- building and training ----------------------------------------------------------------------
 
 
+def complete(row: Model, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """`arguments` and the defaults of all others but seed and dtype: what a run must remember.
+
+    Raises InputError for arguments that the row's class does not take.
+    """
+    accepted = inspect.signature(row.load()).parameters
+    takes = [name for name in accepted if name not in ("seed", "dtype")]
+    for name in arguments:
+        if name not in takes:
+            raise InputError(f"{row.name} has no argument {name!r}; it takes {', '.join(takes)}")
+    defaults = {name: accepted[name].default for name in takes}
+    return {k: v for k, v in {**defaults, **arguments}.items() if v is not inspect.Parameter.empty}
+
+
 def build(row: Model, arguments: Mapping[str, Any], seed: int) -> Any:
     """A new model of the row. Raises InputError for arguments that its class does not take."""
-    cls = row.load()
-    accepted = inspect.signature(cls).parameters
-    for name in arguments:
-        if name not in accepted:
-            takes = ", ".join(p for p in accepted if p not in ("seed", "dtype"))
-            raise InputError(f"{row.name} has no argument {name!r}; it takes {takes}")
-    if "seed" in accepted:
-        arguments = {"seed": seed, **arguments}
+    arguments, cls = complete(row, arguments), row.load()
+    named = {"seed": seed} if "seed" in inspect.signature(cls).parameters else {}
     try:
-        return cls(**arguments)
+        return cls(**arguments, **named)
     except (TypeError, ValueError, OverflowError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
@@ -89,7 +97,7 @@ def configuration(
         raise InputError(f"{row.name} needs labels, and {data.name} has none")
     config = {
         "model": row.name,
-        "arguments": {**row.arguments(data), **arguments},
+        "arguments": complete(row, {**row.arguments(data), **arguments}),
         "data": source,
         "domain": data.domain,
         "seed": seed,
@@ -147,10 +155,10 @@ def _continued(out: Path, config: Mapping[str, Any]) -> Run:
 
 
 def count_parameters(model: Any) -> int:
-    """Free parameters: what the model says, else the numbers in its Tensors."""
+    """Free parameters as the model counts them; else the numbers in its Tensors or arrays."""
     if hasattr(model, "num_parameters"):
         return int(model.num_parameters)
-    return sum(p.size for p in parameters(model).values())
+    return sum(p.size for p in (parameters(model) or state(model)).values())
 
 
 # --- opening ------------------------------------------------------------------------------------
@@ -182,8 +190,8 @@ def _read_config(run: Run) -> tuple[Model, dict[str, Any], int]:
     name, arguments, seed = (config.get(key) for key in ("model", "arguments", "seed"))
     if not isinstance(name, str) or name not in MODELS:
         raise CheckpointError(f"{file} names no known model, got {name!r}")
-    if not isinstance(arguments, dict) or type(seed) is not int:
-        raise CheckpointError(f"{file} must hold arguments (an object) and seed (an integer)")
+    if not isinstance(arguments, dict) or type(seed) is not int or not 0 <= seed < 2**63:
+        raise CheckpointError(f"{file} must hold arguments, an object, and seed, an int ≥ 0")
     return MODELS[name], arguments, seed
 
 

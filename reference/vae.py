@@ -56,8 +56,8 @@ class VAE:
     def __init__(
         self,
         dim: int,
-        latent: int = 16,
-        hidden: Sequence[int] = (128,),
+        latent: int = 12,
+        hidden: Sequence[int] = (128, 128),
         beta: float = 1.0,
         *,
         seed: int = 0,
@@ -160,8 +160,8 @@ class GaussianVAE(VAE):
     def __init__(
         self,
         dim: int,
-        latent: int = 16,
-        hidden: Sequence[int] = (128,),
+        latent: int = 12,
+        hidden: Sequence[int] = (128, 128),
         beta: float = 1.0,
         *,
         seed: int = 0,

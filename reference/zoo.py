@@ -27,12 +27,15 @@ import numpy as np
 from core import no_grad, value
 from core.checkpoint import environment, read_json, write_atomic, write_json
 from core.data import Dataset, load
-from core.errors import CheckpointError, GenzooError, InputError
-from core.train import TrainSettings
+from core.errors import CheckpointError, GenzooError, InputError, Interrupted
+from core.train import History, TrainSettings
 from reference import MODELS, Demo, Model, metrics, pictures, report, runs
 
 Entry = dict[str, Any]
 SAMPLES_SHOWN = {"image": 64, "point": 1000, "text": 12}
+BOUNDED_ROWS = 2000
+"""Test rows on which a bound is estimated: it costs as much as many samples."""
+
 _ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
 
 
@@ -42,6 +45,7 @@ class Job:
 
     row: Model
     data: Dataset
+    held_out: metrics.HeldOut
     source: str
     config: dict[str, Any]
     settings: TrainSettings
@@ -89,12 +93,12 @@ def run(
     """Train and score; write report.html and results.json into `out`; return the results.
 
     names: rows of MODELS, all if empty. data: one data set for all of them in place of their own;
-    models that it does not suit are then skipped, unless they were named. Raises what training
-    raises; `core.errors.Interrupted` when stopped by Ctrl-C, after the report on what is finished.
+    models that it does not suit are then skipped, unless they were named. Raises Interrupted when
+    stopped by Ctrl-C and GenzooError if a model failed, after the report on those that are done.
     """
     watcher = watcher or Watcher()
     _make_folder(out)
-    rows = [runs.find_row(name) for name in names] or list(MODELS.values())
+    rows = [runs.find_row(name) for name in dict.fromkeys(names)] or list(MODELS.values())
     results = {
         "version": version("genzoo"),
         **_commit(),
@@ -105,6 +109,7 @@ def run(
         "baselines": [],
         "models": [],
         "skipped": [],
+        "failed": [],
     }
     jobs = list(_plan(rows, data, quick, seed, data_dir, bool(names), results["skipped"], watcher))
     _tell(watcher.planned, len(jobs))
@@ -112,13 +117,29 @@ def run(
         for job in jobs:
             _do(job, out, results, watcher)
     finally:
-        results["baselines"] = _baselines(jobs, results["models"], data_dir)
-        write_json(out / "results.json", results)
-        report.write_report(results, out)
+        if results["models"]:
+            results["baselines"] = _baselines(jobs, results["models"], data_dir)
+            write_json(out / "results.json", results)
+            report.write_report(results, out)
+    if failed := results["failed"]:
+        reasons = "; ".join(f"{row['model']} on {row['data']}: {row['reason']}" for row in failed)
+        raise GenzooError(f"{len(failed)} of {len(jobs)} models failed: {reasons}")
     return results
 
 
 def _do(job: Job, out: Path, results: dict[str, Any], watcher: Watcher) -> None:
+    """Train and score one model; a failure is noted, and is no reason to stop the others."""
+    try:
+        _do_one(job, out, results, watcher)
+    except Interrupted:
+        raise
+    except GenzooError as error:
+        reason = str(error)
+        results["failed"].append({"model": job.row.name, "data": job.source, "reason": reason})
+        _tell(watcher.skipped, job.title, reason)
+
+
+def _do_one(job: Job, out: Path, results: dict[str, Any], watcher: Watcher) -> None:
     _tell(watcher.started, job)
     entry = _kept(job, out / job.folder)
     kept = entry is not None
@@ -147,14 +168,15 @@ def _plan(
     watcher: Watcher,
 ) -> Iterator[Job]:
     """One job for each row and data set. Everything is loaded and built once before training."""
-    loaded: dict[tuple[str, str], Dataset] = {}
+    loaded: dict[tuple[str, str], tuple[Dataset, metrics.HeldOut]] = {}
     for row in rows:
         for demo in (runs.find_demo(row, data),) if data else row.demos:
             try:
                 key = demo.data, row.domain
                 if key not in loaded:
-                    loaded[key] = _load(*key, seed, data_dir)
-                yield plan_job(row, demo, loaded[key], quick=quick, seed=seed)
+                    read = _load(*key, seed, data_dir)
+                    loaded[key] = read, metrics.HeldOut(read, seed=seed)
+                yield plan_job(row, demo, *loaded[key], quick=quick, seed=seed)
             except InputError as error:
                 if data is None or named:
                     raise
@@ -166,7 +188,9 @@ def _load(name: str, domain: str, seed: int, data_dir: Path | None) -> Dataset:
     return load(name, data_dir=data_dir, seed=seed, domain=domain)  # type: ignore[arg-type]
 
 
-def plan_job(row: Model, demo: Demo, data: Dataset, *, quick: bool, seed: int) -> Job:
+def plan_job(
+    row: Model, demo: Demo, data: Dataset, held_out: metrics.HeldOut, *, quick: bool, seed: int
+) -> Job:
     """The demo's settings, with its quick ones laid over them; InputError if they don't fit."""
     arguments = {**demo.arguments, **(demo.quick_arguments if quick else {})}
     settings = TrainSettings(**{"seed": seed, **demo.train, **(demo.quick_train if quick else {})})
@@ -174,7 +198,7 @@ def plan_job(row: Model, demo: Demo, data: Dataset, *, quick: bool, seed: int) -
         row, data, source=demo.data, arguments=arguments, settings=settings, seed=seed
     )
     runs.build(row, config["arguments"], seed)
-    return Job(row, data, demo.data, config, settings, quick)
+    return Job(row, data, held_out, demo.data, config, settings, quick)
 
 
 # --- one model ----------------------------------------------------------------------------------
@@ -193,21 +217,16 @@ def _kept(job: Job, folder: Path) -> Entry | None:
 
 def _key(job: Job) -> dict[str, Any]:
     """What a result depends on."""
-    return {**job.config, "version": version("genzoo"), "importance": metrics.IMPORTANCE_SAMPLES}
+    return {
+        **job.config,
+        "version": version("genzoo"),
+        "bound": [metrics.IMPORTANCE_SAMPLES, BOUNDED_ROWS],
+    }
 
 
 def _train_and_score(job: Job, folder: Path, progress: Callable[..., None] | None) -> Entry:
-    begun = _holds(job, folder)
     with peak_memory() as memory:
-        model, history = runs.train(
-            job.config,
-            job.data,
-            job.settings,
-            folder,
-            resume=begun,
-            overwrite=not begun,
-            on_progress=progress,
-        )
+        model, history = _train(job, folder, progress)
     entry = {
         "model": job.row.name,
         "title": job.row.title,
@@ -230,6 +249,18 @@ def _train_and_score(job: Job, folder: Path, progress: Callable[..., None] | Non
     return entry
 
 
+def _train(job: Job, folder: Path, progress: Callable[..., None] | None) -> tuple[Any, History]:
+    """Go on with what is in the folder if it can be gone on with; else begin."""
+
+    def train(**how: bool) -> tuple[Any, History]:
+        return runs.train(job.config, job.data, job.settings, folder, on_progress=progress, **how)
+
+    if _holds(job, folder):
+        with suppress(CheckpointError):  # damaged, or of an older version of the model
+            return train(resume=True)
+    return train(overwrite=True)
+
+
 def _holds(job: Job, folder: Path) -> bool:
     """Whether the folder holds the beginning of this very job, to be continued."""
     with suppress(CheckpointError, TypeError):
@@ -242,7 +273,8 @@ def _holds(job: Job, folder: Path) -> bool:
 def _likelihood(job: Job, model: Any) -> Entry:
     if job.row.family == "samples only":
         return {}
-    score = metrics.likelihood(model, job.data, seed=job.config["seed"])
+    first = BOUNDED_ROWS if job.row.family == "bounded likelihood" else None
+    score = metrics.likelihood(model, job.data, first=first, seed=job.config["seed"])
     probabilities = job.data.domain == "continuous" and score.bits_per_dim is not None
     return {
         "scored_as": "integer" if probabilities else job.data.domain,
@@ -267,8 +299,7 @@ def figures_of(score: metrics.Likelihood) -> Entry:
 def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
     seed, how = job.config["seed"], job.config["show"]
     shown = SAMPLES_SHOWN["image" if "image_shape" in how else "point" if "box" in how else "text"]
-    needed = len(metrics.held_out_halves(job.data, seed)[0])
-    samples = np.asarray(model.sample(max(shown, needed), seed=seed))
+    samples = np.asarray(model.sample(max(shown, job.held_out.count), seed=seed))
     if not np.all(np.isfinite(samples)):
         raise InputError(f"{job.row.name} drew samples that are not finite; was the rate too high?")
     picture = runs.show(samples[:shown], how, density=_density(job, model))
@@ -277,14 +308,8 @@ def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
     _save_picture(folder, "data", runs.show(real, how, color=pictures.PAPER))
     if "vocabulary" in how:
         return {}
-    d = metrics.distance(samples, job.data, seed=seed)
-    return {
-        "distance": {
-            "count": d.count,
-            **_distance(d.mmd, d.accuracy),
-            "baseline": _distance(d.baseline_mmd, d.baseline_accuracy),
-        }
-    }
+    distance, baseline = job.held_out.distance(samples), job.held_out.baseline
+    return {"distance": {**asdict(distance), "baseline": asdict(baseline)}}
 
 
 def _density(job: Job, model: Any) -> Callable[[Any], Any] | None:
@@ -297,10 +322,6 @@ def _density(job: Job, model: Any) -> Callable[[Any], Any] | None:
             return value(model.log_prob(points.astype(job.data.train.x.dtype)))
 
     return log_density
-
-
-def _distance(mmd: metrics.MMD, accuracy: metrics.Accuracy) -> Entry:
-    return {**asdict(mmd), "accuracy": accuracy.mean, "accuracy_se": accuracy.se}
 
 
 def _save_picture(folder: Path, name: str, picture: bytes | str) -> None:
@@ -328,11 +349,11 @@ def _baselines(jobs: Sequence[Job], entries: Sequence[Entry], data_dir: Path | N
 def present(figures: Mapping[str, Any]) -> Entry:
     """Without the figures that are absent: None, NaN and infinity, which JSON has no place for."""
     out = {}
-    for key, value in figures.items():
-        if isinstance(value, Mapping):
-            out[key] = present(value)
-        elif value is not None and not (isinstance(value, float) and not math.isfinite(value)):
-            out[key] = value
+    for key, figure in figures.items():
+        if isinstance(figure, Mapping):
+            out[key] = present(figure)
+        elif figure is not None and not (isinstance(figure, float) and not math.isfinite(figure)):
+            out[key] = figure
     return out
 
 

@@ -154,24 +154,25 @@ def test_bad_samples_are_named(x, y, words):
 
 def test_distance_of_real_data_and_of_noise():
     data = load("digits", domain="continuous")
-    real = metrics.distance(data.train.x[:250], data, permutations=199)
-    noise = np.random.default_rng(0).uniform(-1, 1, size=(250, 64))
-    fake = metrics.distance(noise, data, permutations=199)
-    assert real.mmd.p_value > 0.01
-    assert abs(real.accuracy.mean - 0.5) < 0.12
-    assert fake.mmd.mmd2 > 20 * fake.mmd.null_95
-    assert fake.accuracy.mean > 0.98
-    assert fake.baseline_mmd == real.baseline_mmd
-    assert fake.baseline_mmd.p_value > 0.01
+    held_out = metrics.HeldOut(data, permutations=199)
+    real = held_out.distance(data.train.x[:250])
+    fake = held_out.distance(np.random.default_rng(0).uniform(-1, 1, size=(250, 64)))
+    for d in (real, held_out.baseline):
+        assert d.p_value > 0.01
+        assert abs(d.accuracy - 0.5) < 0.12
+    assert fake.mmd2 > 20 * fake.null_95
+    assert fake.accuracy > 0.98
+    with pytest.raises(InputError, match="at least 250, got 30"):
+        held_out.distance(data.train.x[:30])
 
 
 def test_held_out_halves_are_disjoint_and_leave_training_data_out():
     data = load("digits", domain="integer")
-    a, b = metrics.held_out_halves(data, seed=0)
-    assert a.shape == b.shape == (250, 64)
-    held_out = np.concatenate([data.validation.x, data.test.x])
+    held_out = metrics.HeldOut(data)
+    assert held_out.real.shape == held_out.fresh.shape == (250, 64)
+    rows = np.concatenate([data.validation.x, data.test.x])
     np.testing.assert_array_equal(
-        np.unique(np.concatenate([a, b]), axis=0), np.unique(held_out, axis=0)
+        np.unique(np.concatenate([held_out.real, held_out.fresh]), axis=0), np.unique(rows, axis=0)
     )
 
 

@@ -463,3 +463,11 @@ X, Y = binary(20)
 def test_bad_input_is_named(call, names):
     with pytest.raises(InputError, match=names):
         call()
+
+
+@pytest.mark.parametrize(
+    ("make", "features"), [(bernoulli, 12), (levels3, 24), (lambda: GaussianNaiveBayes(4, 3), 24)]
+)
+def test_parameters_are_counted(make, features):
+    """H2: probabilities of a distribution over K values are K − 1 free numbers."""
+    assert make().num_parameters == features + CLASSES - 1

@@ -1,0 +1,249 @@
+"""Masked attention on the CPU, a block of queries and keys at a time (row K4).
+
+Online softmax (Milakov & Gimelshein, 2018; Dao, FlashAttention-2, 2023): for each block of queries
+the largest score m, the sum l and the output acc are kept and rescaled when a later block of keys
+raises m, so no (Q, K) array exists. Whole heads go to a thread each. Scores are held transposed,
+(keys, queries): every loop over them then runs along the queries and becomes SIMD code without
+reordering a sum. Blocks that no query sees are skipped, blocks that all see need no mask.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from threadpoolctl import ThreadpoolController
+
+from core.errors import InputError
+from reference.attention import checked, fitted
+from reference.masks import Intervals, Packed, block_ranges, lower
+
+_BLOCK = 128
+_how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
+_LN2 = math.log(2)
+# 2^f for |f| ≤ ½: Taylor terms up to the last bit of each dtype, highest power first.
+_EXP2 = {
+    dtype: tuple(np.array([_LN2**n / math.factorial(n) for n in range(terms)][::-1], dtype))
+    for dtype, terms in (("float32", 8), ("float64", 14))
+}
+
+
+@njit(inline="always", **_how)
+def _exp2_row(s: Any, m: Any, bits: Any, c: Any) -> None:
+    """s[i] = 2^(s[i] − m[i]) for s ≤ m; 0 where that is no normal number.
+
+    bits: scratch, integers of the size of s, that hold the bit patterns of powers of two.
+    """
+    real = s.dtype.type
+    shift, bias = (23, 127) if s.itemsize == 4 else (52, 1023)
+    lowest, half, zero = real(1 - bias), real(0.5), real(0)
+    for i in range(s.size):
+        t = s[i] - m[i]
+        bounded = lowest if t < lowest else t
+        n = np.int32(bounded - half)  # the nearest integer, as t ≤ 0
+        f = bounded - real(n)
+        p = c[0]
+        for j in range(1, len(c)):
+            p = p * f + c[j]
+        bits[i] = (bits.dtype.type(n) + bias) << shift
+        s[i] = zero if t <= lowest else p
+    power = bits.view(s.dtype)
+    for i in range(s.size):
+        s[i] *= power[i]
+
+
+@njit(inline="always", **_how)
+def _hide_outside(s: Any, start: Any, stop: Any, j0: int, seen: Any) -> None:
+    """Scores s (keys, queries) outside the queries' intervals become −inf."""
+    hidden = s.dtype.type(-np.inf)
+    for j in range(s.shape[0]):
+        key, some = np.int32(j0 + j), 0
+        for i in range(s.shape[1]):
+            visible = (start[i] <= key) & (key < stop[i])
+            some += visible
+            s[j, i] = s[j, i] if visible else hidden
+        seen[j] = some
+
+
+@njit(inline="always", **_how)
+def _hide_unset(s: Any, packed: Any, j0: int, seen: Any) -> None:
+    """Scores s (keys, queries) whose bit is not set become −inf. packed: (queries, ⌈K/8⌉)."""
+    hidden = s.dtype.type(-np.inf)
+    for j in range(s.shape[0]):
+        byte, bit, some = (j0 + j) >> 3, (j0 + j) & 7, 0
+        for i in range(s.shape[1]):
+            visible = (packed[i, byte] >> bit) & 1
+            some += visible
+            s[j, i] = s[j, i] if visible else hidden
+        seen[j] = some
+
+
+@njit(inline="always", **_how)
+def _softmax_block(
+    s: Any, m: Any, l: Any, acc: Any, base: Any, alpha: Any, bits: Any, c: Any
+) -> None:  # noqa: E501, E741
+    """Raise m to the block's largest scores, rescale l and acc by α, turn s into weights."""
+    real = s.dtype.type
+    for i in range(m.size):
+        alpha[i] = m[i]
+    for j in range(s.shape[0]):
+        for i in range(m.size):
+            m[i] = s[j, i] if s[j, i] > m[i] else m[i]
+    for i in range(m.size):  # a query that has seen nothing yet: m = −inf, but −inf − m is NaN
+        base[i] = m[i] if m[i] > real(-np.inf) else real(0)
+    _exp2_row(alpha, base, bits, c)
+    for i in range(m.size):
+        l[i] *= alpha[i]
+        if alpha[i] != real(1):
+            for d in range(acc.shape[1]):
+                acc[i, d] *= alpha[i]
+    for j in range(s.shape[0]):
+        _exp2_row(s[j], base, bits, c)
+        for i in range(m.size):
+            l[i] += s[j, i]
+
+
+@njit(inline="always", **_how)
+def _read_seen(v: Any, seen: Any, copy: Any) -> None:
+    """copy = v, with 0 for the keys that no query of the block sees: those may hold NaN."""
+    for j in range(v.shape[0]):
+        for d in range(v.shape[1]):
+            copy[j, d] = v[j, d] if seen[j] else v.dtype.type(0)
+
+
+@njit(inline="always", **_how)
+def _finish(out: Any, m: Any, l: Any) -> None:  # noqa: E741
+    """Divide by the sum; m becomes the logarithm of Σ exp in nats, −inf where nothing was seen."""
+    real = out.dtype.type
+    for i in range(m.size):
+        weight = real(1) / l[i] if l[i] != real(0) else real(0)
+        m[i] = (m[i] + real(np.log2(l[i]))) * real(_LN2)
+        for d in range(out.shape[1]):
+            out[i, d] *= weight
+
+
+@njit(**_how)
+def _attend_block(
+    q: Any, k: Any, v: Any, ranges: Any, mask: Any, work: Any, bits: Any, c: Any, acc: Any, m: Any
+) -> None:
+    """One block of queries q (n, D), already times scale·log2 e → acc (n, D), m = lse (n,)."""
+    start, stop, packed = mask
+    n, D = q.shape
+    square, copy, product, rows = work
+    l, base, alpha = rows[0, :n], rows[1, :n], rows[2, :n]  # noqa: E741
+    seen = np.empty(_BLOCK, np.int64)
+    acc[:] = q.dtype.type(0)
+    l[:] = q.dtype.type(0)
+    m[:] = q.dtype.type(-np.inf)
+    first, full_first, full_last, last = ranges
+    for b in range(first, last):
+        j0, j1 = b * _BLOCK, min((b + 1) * _BLOCK, k.shape[0])
+        s = square[: (j1 - j0) * n].reshape((j1 - j0, n))
+        block_v = v[j0:j1]
+        np.dot(k[j0:j1], q.T, s)
+        if b < full_first or b >= full_last:
+            if packed.size:
+                _hide_unset(s, packed, j0, seen)
+            else:
+                _hide_outside(s, start, stop, j0, seen)
+            _read_seen(v[j0:j1], seen, copy)
+            block_v = copy[: j1 - j0]
+        _softmax_block(s, m, l, acc, base, alpha, bits[:n], c)
+        np.dot(s.T, block_v, product[:n])
+        for i in range(n):
+            for d in range(D):
+                acc[i, d] += product[i, d]
+    _finish(acc, m, l)
+
+
+@njit(parallel=True, **_how)
+def _attend(
+    q: Any, k: Any, v: Any, ranges: Any, masks: Any, no_bits: Any, c: Any, out: Any, lse: Any
+) -> None:
+    """Every head of q (B, H, Q, D) against its head of k, v (B, H_kv, K, D)."""
+    B, H, Q, D = q.shape
+    start, stop, packed = masks
+    group = H // k.shape[1]
+    for head in prange(B * H):
+        b, h = head // H, head % H
+        square = np.empty(_BLOCK * _BLOCK, q.dtype)
+        copy, product = np.empty((_BLOCK, D), q.dtype), np.empty((_BLOCK, D), q.dtype)
+        rows, bits = np.empty((3, _BLOCK), q.dtype), np.empty(_BLOCK, no_bits.dtype)
+        for block in range(ranges.shape[2]):
+            i0, i1 = block * _BLOCK, min((block + 1) * _BLOCK, Q)
+            _attend_block(
+                q[b, h, i0:i1],
+                k[b, h // group],
+                v[b, h // group],
+                ranges[b % ranges.shape[0], h % ranges.shape[1], block],
+                (
+                    start[b % start.shape[0], h % start.shape[1], i0:i1],
+                    stop[b % stop.shape[0], h % stop.shape[1], i0:i1],
+                    packed[b % packed.shape[0], h % packed.shape[1], i0:i1],
+                ),
+                (square, copy, product, rows),
+                bits,
+                c,
+                out[b, h, i0:i1],
+                lse[b, h, i0:i1],
+            )
+
+
+def masked_attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any = None,
+    *,
+    scale: float | None = None,
+    return_lse: bool = False,
+) -> Any:
+    """`reference.attention.masked_attention`, float32 or float64 arrays, in O(S) memory.
+
+    Raises InputError as the definition does, and for arguments that aren't such arrays.
+    """
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(x, np.ndarray) or x.dtype.name not in _EXP2:
+            kind = getattr(x, "dtype", type(x).__name__)
+            raise InputError(f"{name} must be a float32 or float64 array, got {kind}")
+    mask, scale = checked(q, k, v, mask, scale)
+    B, H, Q, _ = q.shape
+    ranges, masks = _lowered(lower(mask, Q, k.shape[2]), (B, H, Q))
+    out, lse = np.empty(q.shape, q.dtype), np.empty((B, H, Q), q.dtype)
+    no_bits = np.empty(0, np.int32 if q.dtype == np.float32 else np.int64)
+    scaled = np.ascontiguousarray(q) * q.dtype.type(scale / _LN2)
+    k, v = np.ascontiguousarray(k), np.ascontiguousarray(v)
+    with _blas().limit(limits=1):
+        _attend(scaled, k, v, ranges, masks, no_bits, _EXP2[q.dtype.name], out, lse)
+    return (out, lse) if return_lse else out
+
+
+def _lowered(mask: Intervals | Packed, shape: tuple[int, int, int]) -> tuple[Any, Any]:
+    """Block ranges (B', H', blocks, 4) and (start, stop, bits), B' and H' being 1 or B and H.
+
+    Either the intervals or the bits are empty.
+    """
+    q_len = shape[2]
+    if isinstance(mask, Intervals):
+        fitted(mask.start, shape)
+        ranges = block_ranges(mask, _BLOCK, _BLOCK)
+        found = (mask.start, mask.stop, np.empty((q_len, 0), np.uint8))
+    else:
+        fitted(mask.bits[..., :1], (*shape, 1))
+        every = np.array([0, 0, 0, -(-mask.k_len // _BLOCK)], np.int32)
+        ranges = np.tile(every, (-(-q_len // _BLOCK), 1))
+        found = (np.zeros(q_len, np.int32), np.zeros(q_len, np.int32), mask.bits)
+    return _batched(ranges, 2), (*(_batched(x, 1) for x in found[:2]), _batched(found[2], 2))
+
+
+def _batched(x: Any, ndim: int) -> Any:
+    """x with two leading axes, contiguous and writable: one type, one compiled version."""
+    return np.array(x if x.ndim > ndim else x[None, None], order="C")
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")

@@ -1,0 +1,374 @@
+"""Which keys a query may see: a small algebra of masks for attention (MISSION row K4).
+
+    causal() & window(255) & documents(ids)        causal() | prefix(8)        padding(lengths)
+
+`dense(q_len, k_len)` is a mask's definition: True where query i may see key j. Queries and keys
+end together: query i stands at position i + k_len − q_len among the keys ("bottom-right").
+
+Many masks show each query one interval of keys, start ≤ j < stop. `interval` gives it as O(S)
+integers; an intersection of intervals is one, a union is where the two meet. `lower` carries a
+mask that way when it can, and as packed bits when it can't. A blockwise kernel then asks which
+blocks of keys a block of queries must visit, and which of those need no mask at all:
+
+    block_ranges(intervals, …)   first ≤ full_first ≤ full_last ≤ last, for each block of queries
+    block_classes(packed, …)     EMPTY, PARTIAL or FULL, for each pair of blocks
+
+Shapes: a mask may differ between batch entries (B, 1, Q, K) or heads (1, H, Q, K); what doesn't is
+(Q, K), and the intervals are the same without K. Windows over images: Parmar et al., Image
+Transformer (2018); raster order: van den Oord et al., PixelRNN (2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.errors import InputError
+
+EMPTY, PARTIAL, FULL = 0, 1, 2
+Interval = tuple[Any, Any]
+
+
+class Mask:
+    """A rule for which keys each query may see; combine with & and |."""
+
+    def dense(self, q_len: int, k_len: int) -> Any:
+        """bool (…, q_len, k_len): True where the query may see the key.
+
+        Raises InputError if the mask was made for other lengths.
+        """
+        raise NotImplementedError
+
+    def interval(self, q_len: int, k_len: int) -> Interval | None:
+        """(start, stop), int32 (…, q_len), 0 ≤ start ≤ stop ≤ k_len; None if not intervals."""
+        raise NotImplementedError
+
+    def __and__(self, other: Mask) -> Mask:
+        return _And(self, _a_mask(other))
+
+    def __or__(self, other: Mask) -> Mask:
+        return _Or(self, _a_mask(other))
+
+
+def causal() -> Mask:
+    """Keys at or before the query."""
+    return _Window(None, 0)
+
+
+def window(left: int, right: int = 0) -> Mask:
+    """Keys at most `left` before and `right` after the query. Raises InputError if negative."""
+    return _Window(_count("left", left), _count("right", right))
+
+
+def prefix(length: Any) -> Mask:
+    """The first `length` keys, for every query; an int, or one (B,) for each batch entry."""
+    return _Before(_counts("length", length))
+
+
+def padding(lengths: Any) -> Mask:
+    """Keys that aren't padding: the first lengths[b] of batch entry b. lengths: int (B,)."""
+    return _Before(_counts("lengths", lengths))
+
+
+def documents(ids: Any) -> Mask:
+    """Keys of the query's own document. ids: int (K,) or (B, K); queries are the last Q keys."""
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu" or ids.ndim not in (1, 2):
+        raise InputError(f"ids must be integers (K,) or (B, K), got {ids.dtype}{ids.shape}")
+    return _Documents(ids)
+
+
+def raster(height: int, width: int, *, reach: int | None = None, own: bool = True) -> Mask:
+    """Pixels before the query's in raster order, row by row, as a PixelCNN reads an image.
+
+    reach: at most that many rows up and columns to either side (None: all pixels before).
+    own: whether a pixel sees itself (PixelCNN's mask B) or not (mask A).
+    """
+    _count("height", height)
+    _count("width", width)
+    return _Raster(height, width, None if reach is None else _count("reach", reach), bool(own))
+
+
+def boolean(seen: Any) -> Mask:
+    """Any mask: bool (Q, K) or (B or 1, H or 1, Q, K)."""
+    seen = np.asarray(seen)
+    if seen.dtype != np.bool_ or seen.ndim not in (2, 4):
+        raise InputError(f"seen must be bool (Q, K) or (B, H, Q, K), got {seen.dtype}{seen.shape}")
+    return _Boolean(seen)
+
+
+def full() -> Mask:
+    """Every key."""
+    return _Window(None, None)
+
+
+@dataclass(frozen=True)
+class _Window(Mask):
+    left: int | None
+    right: int | None
+
+    def dense(self, q_len: int, k_len: int) -> Any:
+        distance = np.arange(k_len) - _positions(q_len, k_len)[:, None]  # (Q, K)
+        seen = np.ones((q_len, k_len), np.bool_)
+        if self.left is not None:
+            seen &= distance >= -self.left
+        if self.right is not None:
+            seen &= distance <= self.right
+        return seen
+
+    def interval(self, q_len: int, k_len: int) -> Interval:
+        at = _positions(q_len, k_len)
+        start = np.zeros_like(at) if self.left is None else np.clip(at - self.left, 0, k_len)
+        stop = np.full_like(at, k_len)
+        if self.right is not None:
+            stop = np.clip(at + (self.right + 1), 0, k_len)
+        return start, np.maximum(start, stop)
+
+
+@dataclass(frozen=True)
+class _Before(Mask):
+    length: Any
+
+    def dense(self, q_len: int, k_len: int) -> Any:
+        seen = np.arange(k_len) < self.length[..., None]  # (K,) or (B, K)
+        return np.broadcast_to(_per_batch(seen), (*_per_batch(seen).shape[:-2], q_len, k_len))
+
+    def interval(self, q_len: int, k_len: int) -> Interval:
+        stop = np.minimum(self.length, k_len).astype(np.int32)  # () or (B,)
+        stop = stop[:, None, None] if stop.ndim else stop
+        stop = np.broadcast_to(stop, (*stop.shape[:-1], q_len))
+        return np.zeros_like(stop), stop
+
+
+@dataclass(frozen=True)
+class _Documents(Mask):
+    ids: Any
+
+    def dense(self, q_len: int, k_len: int) -> Any:
+        self._check(q_len, k_len)
+        own = self.ids[..., k_len - q_len :]
+        seen = own[..., :, None] == self.ids[..., None, :]
+        return seen if self.ids.ndim == 1 else seen[:, None]
+
+    def interval(self, q_len: int, k_len: int) -> Interval | None:
+        self._check(q_len, k_len)
+        lines = [_runs(line) for line in np.atleast_2d(self.ids)]
+        if any(line is None for line in lines):
+            return None
+        both = np.array(lines, np.int32)[..., k_len - q_len :]  # (B, 2, Q)
+        if self.ids.ndim == 1:
+            return both[0, 0], both[0, 1]
+        return both[:, None, 0], both[:, None, 1]
+
+    def _check(self, q_len: int, k_len: int) -> None:
+        if self.ids.shape[-1] != k_len or q_len > k_len:
+            raise InputError(
+                f"mask: documents of {self.ids.shape[-1]} keys; got {q_len} queries, {k_len} keys"
+            )
+
+
+@dataclass(frozen=True)
+class _Raster(Mask):
+    height: int
+    width: int
+    reach: int | None
+    own: bool
+
+    def dense(self, q_len: int, k_len: int) -> Any:
+        at, key = self._positions(q_len, k_len)[:, None], np.arange(k_len)
+        seen = key < at + self.own  # (Q, K)
+        if self.reach is not None:
+            seen &= at // self.width - key // self.width <= self.reach
+            seen &= np.abs(at % self.width - key % self.width) <= self.reach
+        return seen
+
+    def interval(self, q_len: int, k_len: int) -> Interval | None:
+        at = self._positions(q_len, k_len)
+        if self.reach is not None:
+            return _as_intervals(self.dense(q_len, k_len))
+        return np.zeros_like(at), at + np.int32(self.own)
+
+    def _positions(self, q_len: int, k_len: int) -> Any:
+        if self.height * self.width != k_len or q_len > k_len:
+            raise InputError(
+                f"mask: {self.height}×{self.width} pixels; got {q_len} queries, {k_len} keys"
+            )
+        return _positions(q_len, k_len)
+
+
+@dataclass(frozen=True)
+class _Boolean(Mask):
+    seen: Any
+
+    def dense(self, q_len: int, k_len: int) -> Any:
+        if self.seen.shape[-2:] != (q_len, k_len):
+            raise InputError(
+                f"mask is for {self.seen.shape[-2:]} (queries, keys), got {(q_len, k_len)}"
+            )
+        return self.seen
+
+    def interval(self, q_len: int, k_len: int) -> Interval | None:
+        return _as_intervals(self.dense(q_len, k_len))
+
+
+@dataclass(frozen=True)
+class _And(Mask):
+    a: Mask
+    b: Mask
+
+    def dense(self, q_len: int, k_len: int) -> Any:
+        return self.a.dense(q_len, k_len) & self.b.dense(q_len, k_len)
+
+    def interval(self, q_len: int, k_len: int) -> Interval | None:
+        a, b = self.a.interval(q_len, k_len), self.b.interval(q_len, k_len)
+        if a is None or b is None:
+            return None
+        start = np.maximum(a[0], b[0])
+        return start, np.maximum(start, np.minimum(a[1], b[1]))
+
+
+@dataclass(frozen=True)
+class _Or(Mask):
+    a: Mask
+    b: Mask
+
+    def dense(self, q_len: int, k_len: int) -> Any:
+        return self.a.dense(q_len, k_len) | self.b.dense(q_len, k_len)
+
+    def interval(self, q_len: int, k_len: int) -> Interval | None:
+        a, b = self.a.interval(q_len, k_len), self.b.interval(q_len, k_len)
+        if a is None or b is None:
+            return None
+        (s, t), (u, w) = a, b
+        no_a, no_b = s == t, u == w
+        meet = np.maximum(s, u) <= np.minimum(t, w)
+        if not (meet | no_a | no_b).all():
+            return None
+        start = np.where(no_a, u, np.where(no_b, s, np.minimum(s, u)))
+        return start, np.where(no_a, w, np.where(no_b, t, np.maximum(t, w)))
+
+
+# Lowered masks
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """start, stop: int32 (…, Q). Query i sees the keys start[i] ≤ j < stop[i] of k_len."""
+
+    start: Any
+    stop: Any
+    k_len: int
+
+
+@dataclass(frozen=True)
+class Packed:
+    """bits: uint8 (…, Q, ⌈k_len/8⌉). Query i sees key j if bit j % 8 of bits[i, j // 8] is set."""
+
+    bits: Any
+    k_len: int
+
+
+def lower(mask: Mask, q_len: int, k_len: int) -> Intervals | Packed:
+    """What a kernel reads. Raises InputError if the mask was made for other lengths."""
+    found = mask.interval(q_len, k_len)
+    if found is None:
+        return Packed(np.packbits(mask.dense(q_len, k_len), axis=-1, bitorder="little"), k_len)
+    start, stop = (np.ascontiguousarray(x, np.int32) for x in np.broadcast_arrays(*found))
+    return Intervals(start, stop, k_len)
+
+
+def raised(lowered: Intervals | Packed) -> Any:
+    """bool (…, Q, K): the dense mask again."""
+    if isinstance(lowered, Packed):
+        bits = np.unpackbits(lowered.bits, axis=-1, count=lowered.k_len, bitorder="little")
+        return bits.astype(np.bool_)
+    key = np.arange(lowered.k_len)
+    return (lowered.start[..., None] <= key) & (key < lowered.stop[..., None])
+
+
+def block_ranges(intervals: Intervals, block_q: int, block_k: int) -> Any:
+    """int32 (…, ⌈Q/block_q⌉, 4): first, full_first, full_last, last block of keys, half open.
+
+    Blocks outside [first, last) are empty, those in [full_first, full_last) are seen by every
+    query of the block. Padding queries count for neither.
+    """
+    start, stop = (_in_blocks(x, block_q, "edge") for x in (intervals.start, intervals.stop))
+    none = start == stop
+    first = np.where(none, intervals.k_len, start).min(-1) // block_k
+    last = -(-np.where(none, 0, stop).max(-1) // block_k)
+    last = np.maximum(first, last)
+    full_first = np.clip(-(-start.max(-1) // block_k), first, last)
+    full_last = np.clip(stop.min(-1) // block_k, full_first, last)
+    return np.stack([first, full_first, full_last, last], axis=-1).astype(np.int32)
+
+
+def block_classes(packed: Packed, block_q: int, block_k: int) -> Any:
+    """uint8 (…, ⌈Q/block_q⌉, ⌈K/block_k⌉): EMPTY, PARTIAL or FULL. block_k: a multiple of 8.
+
+    A last block that is cut short by k_len is at most PARTIAL: it still needs its mask.
+    """
+    size = block_k // 8
+    blocks = _in_blocks(np.swapaxes(packed.bits, -1, -2), block_q, "edge")  # (…, K/8, n, block_q)
+    none = _in_blocks(np.moveaxis(blocks.max(-1), -2, -1), size, "zero").max(-1) == 0
+    full = _in_blocks(np.moveaxis(np.bitwise_and.reduce(blocks, -1), -2, -1), size, "zero")
+    full = np.bitwise_and.reduce(full, -1) == 255
+    return np.where(none, EMPTY, np.where(full, FULL, PARTIAL)).astype(np.uint8)
+
+
+def _in_blocks(x: Any, size: int, mode: str) -> Any:
+    """(…, n) → (…, ⌈n/size⌉, size), the last block filled up with its last entry or zeros."""
+    extra = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % size)]
+    x = np.pad(x, extra, mode="edge" if mode == "edge" and x.shape[-1] else "constant")
+    return x.reshape(*x.shape[:-1], x.shape[-1] // size, size)
+
+
+def _as_intervals(seen: Any) -> Interval | None:
+    """The rows of a bool (…, Q, K) as intervals, if each is one."""
+    if not seen.shape[-1]:
+        return np.zeros(seen.shape[:-1], np.int32), np.zeros(seen.shape[:-1], np.int32)
+    count = seen.sum(-1, dtype=np.int32)
+    start = seen.argmax(-1).astype(np.int32)
+    stop = np.where(count > 0, seen.shape[-1] - seen[..., ::-1].argmax(-1), start).astype(np.int32)
+    return (start, stop) if (stop - start == count).all() else None
+
+
+def _runs(ids: Any) -> Interval | None:
+    """(start, stop) of the run of equal ids around each entry; None if an id has two runs."""
+    edges = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1], [True]]))
+    first, last = edges[:-1], edges[1:]
+    if not ids.size:
+        return ids.astype(np.int32), ids.astype(np.int32)
+    if np.unique(ids[first]).size < first.size:
+        return None
+    return np.repeat(first, last - first), np.repeat(last, last - first)
+
+
+def _positions(q_len: int, k_len: int) -> Any:
+    """Where each query stands among the keys: they end together."""
+    return np.arange(k_len - q_len, k_len, dtype=np.int32)
+
+
+def _per_batch(seen: Any) -> Any:
+    """(K,) → (1, K); (B, K) → (B, 1, 1, K)."""
+    return seen[None] if seen.ndim == 1 else seen[:, None, None]
+
+
+def _a_mask(other: Any) -> Mask:
+    if not isinstance(other, Mask):
+        raise InputError(f"a mask combines with a mask, got {type(other).__name__}")
+    return other
+
+
+def _count(name: str, n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+        raise InputError(f"{name} must be an int ≥ 0, got {n!r}")
+    return int(n)
+
+
+def _counts(name: str, n: Any) -> Any:
+    n = np.asarray(n)
+    if n.dtype.kind not in "iu" or n.ndim > 1 or (n < 0).any():
+        raise InputError(f"{name} must be integers ≥ 0, one or (B,), got {n.dtype}{n.shape}")
+    return n

@@ -1,0 +1,169 @@
+"""Masks: the lowered form is the dense one, and so are the blocks that a kernel visits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import InputError
+from reference import masks
+from reference.masks import EMPTY, FULL, Intervals, Mask, Packed, block_classes, block_ranges
+
+B = 2
+
+
+@st.composite
+def cases(draw: Any) -> tuple[Mask, int, int]:
+    """A random term of the algebra, and lengths that it fits."""
+    height, width = draw(st.integers(1, 5)), draw(st.integers(1, 7))
+    k_len = height * width
+    q_len = draw(st.integers(1, k_len))
+    mask = draw(leaves(height, width, q_len))
+    for _ in range(draw(st.integers(0, 2))):
+        other = draw(leaves(height, width, q_len))
+        mask = mask & other if draw(st.booleans()) else mask | other
+    return mask, q_len, k_len
+
+
+def leaves(height: int, width: int, q_len: int) -> st.SearchStrategy[Mask]:
+    small = st.integers(0, 9)
+    K = height * width
+    rng = st.integers(0, 10**6).map(np.random.default_rng)
+    return st.one_of(
+        st.just(masks.causal()),
+        st.just(masks.full()),
+        st.builds(masks.window, small, small),
+        small.map(masks.prefix),
+        st.tuples(small, small).map(masks.padding),
+        rng.map(lambda r: masks.documents(np.sort(r.integers(0, 4, (B, K)), axis=-1))),
+        rng.map(lambda r: masks.documents(r.integers(0, 3, K))),
+        st.one_of(st.none(), small).map(lambda n: masks.raster(height, width, reach=n)),
+        rng.map(lambda r: masks.boolean(r.random((q_len, K)) < 0.6)),
+        rng.map(lambda r: masks.boolean(r.random((B, 1, q_len, K)) < 0.05)),
+    )
+
+
+@given(cases())
+def test_lowered_is_dense(case: Any):
+    mask, q_len, k_len = case
+    lowered = masks.lower(mask, q_len, k_len)
+    dense = np.broadcast_to(mask.dense(q_len, k_len), (B, 3, q_len, k_len))
+    assert dense.dtype == np.bool_
+    np.testing.assert_array_equal(np.broadcast_to(masks.raised(lowered), dense.shape), dense)
+    if isinstance(lowered, Intervals):
+        assert lowered.start.dtype == lowered.stop.dtype == np.int32
+        assert (lowered.start >= 0).all()
+        assert (lowered.start <= lowered.stop).all()
+        assert (lowered.stop <= k_len).all()
+
+
+@given(cases(), st.sampled_from([1, 3, 4, 16]), st.sampled_from([8, 16]))
+def test_blocks_agree_with_dense(case: Any, block_q: int, block_k: int):
+    mask, q_len, k_len = case
+    lowered = masks.lower(mask, q_len, k_len)
+    expected = classes(mask.dense(q_len, k_len), block_q, block_k)
+    if isinstance(lowered, Packed):
+        np.testing.assert_array_equal(block_classes(lowered, block_q, block_k), expected)
+    else:
+        check_ranges(block_ranges(lowered, block_q, block_k), expected)
+
+
+def classes(dense: Any, block_q: int, block_k: int) -> Any:
+    """Empty, partial and full blocks, read off the dense mask; keys past the end are unseen."""
+    *batch, Q, K = dense.shape
+    extra = [(0, 0)] * len(batch)
+    seen = np.pad(dense, [*extra, (0, 0), (0, -K % block_k)])
+    seen = np.pad(seen, [*extra, (0, -Q % block_q), (0, 0)], mode="edge")
+    seen = seen.reshape(*batch, -(-Q // block_q), block_q, -(-K // block_k), block_k)
+    return seen.any((-1, -3)).astype(int) + seen.all((-1, -3))
+
+
+def check_ranges(ranges: Any, expected: Any) -> None:
+    j = np.arange(expected.shape[-1])
+    first, full_first, full_last, last = (ranges[..., n : n + 1] for n in range(4))
+    assert ((first <= full_first) & (full_first <= full_last) & (full_last <= last)).all()
+    visited = (first <= j) & (j < last)
+    assert (expected[~visited] == EMPTY).all()
+    inside = (full_first <= j) & (j < full_last)
+    np.testing.assert_array_equal(inside, expected == FULL)
+    ends = np.maximum(last - first, 0) * 0 + np.where(last > first, first, 0)
+    nothing = (last > first) & (np.take_along_axis(expected, ends, -1) == EMPTY)
+    assert not nothing.any()
+
+
+@pytest.mark.parametrize("fault", ["start", "stop"])
+def test_a_block_left_out_is_noticed(fault: str):
+    mask = masks.causal() & masks.window(9)
+    lowered = masks.lower(mask, 32, 32)
+    assert isinstance(lowered, Intervals)
+    step = np.int32(8)
+    wrong = Intervals(
+        lowered.start + step * (fault == "start"), lowered.stop - step * (fault == "stop"), 32
+    )
+    with pytest.raises(AssertionError):
+        check_ranges(block_ranges(wrong, 4, 8), classes(mask.dense(32, 32), 4, 8))
+
+
+SMALL: dict[str, tuple[Callable[[], Mask], int, int, list[str]]] = {
+    "causal ends with the keys": (masks.causal, 2, 4, ["1110", "1111"]),
+    "causal, more queries than keys": (masks.causal, 3, 2, ["00", "10", "11"]),
+    "window": (lambda: masks.window(1, 1), 3, 4, ["1110", "0111", "0011"]),
+    "prefix": (lambda: masks.causal() | masks.prefix(2), 3, 3, ["110", "110", "111"]),
+    "documents": (lambda: masks.documents(np.array([7, 7, 3])), 3, 3, ["110", "110", "001"]),
+    "raster": (lambda: masks.raster(2, 2, own=False), 4, 4, ["0000", "1000", "1100", "1110"]),
+    "raster nearby": (
+        lambda: masks.raster(2, 3, reach=1),
+        6,
+        6,
+        ["100000", "110000", "011000", "110100", "111110", "011011"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_masks_by_hand(name: str):
+    make, q_len, k_len, rows = SMALL[name]
+    expected = [[c == "1" for c in row] for row in rows]
+    np.testing.assert_array_equal(make().dense(q_len, k_len), expected)
+
+
+def test_padding_differs_between_batch_entries():
+    dense = masks.padding(np.array([1, 3])).dense(2, 3)
+    assert dense.shape == (2, 1, 2, 3)
+    np.testing.assert_array_equal(dense[:, 0, 0], [[True, False, False], [True, True, True]])
+
+
+def test_intervals_are_small_and_a_hole_is_packed():
+    ids = np.repeat(np.arange(100), 50)
+    mask = masks.causal() & masks.window(255) & masks.documents(ids)
+    lowered = masks.lower(mask, 5000, 5000)
+    assert isinstance(lowered, Intervals)
+    assert lowered.start.nbytes + lowered.stop.nbytes == 8 * 5000
+    assert isinstance(masks.lower(masks.window(0) | masks.prefix(1), 5, 5), Packed)
+    assert isinstance(masks.lower(masks.boolean(np.tri(5, dtype=bool)), 5, 5), Intervals)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: masks.window(-1), "left"),
+        (lambda: masks.window(1, True), "right"),
+        (lambda: masks.prefix(-2), "length"),
+        (lambda: masks.padding(np.array([0.5])), "lengths"),
+        (lambda: masks.documents(np.zeros(3)), "ids"),
+        (lambda: masks.boolean(np.zeros((2, 2))), "seen"),
+        (lambda: masks.raster(2, 2, reach=-1), "reach"),
+        (lambda: masks.causal() & np.ones((2, 2), bool), "mask"),
+        (lambda: masks.documents(np.zeros(3, int)).dense(4, 4), "3 keys"),
+        (lambda: masks.raster(2, 2).interval(3, 5), "2×2"),
+        (lambda: masks.lower(masks.boolean(np.ones((2, 2), bool)), 2, 3), "mask"),
+    ],
+)
+def test_bad_masks_name_the_argument(make: Callable[[], Any], named: str):
+    with pytest.raises(InputError, match=named):
+        make()

@@ -1,0 +1,257 @@
+"""Sequential sampling in Numba (MISSION K3): the same tokens as the readable loops.
+
+tests/test_kernels.py puts small calls of every kind, and the wrong twins, through the table's
+check. Here: long runs, the tie rule, batches and threads, the models, and the alias method's law.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit
+
+from core import value
+from core.errors import InputError
+from kernels import OPS, sampling_rows
+from kernels import sampling_numba as twin
+from kernels.sampling_rows import ties
+from reference.alias import alias_draw, alias_table
+from reference.backend import backend
+from reference.fvsbn import FVSBN
+from reference.made import MADE
+from reference.markov import HomogeneousChain
+from reference.nade import NADE
+
+TAU = 64 * np.finfo(np.float32).eps
+LONG = {"n": 600, "D": 200, "H": 40, "L": 2}  # 120 000 tokens
+NAMES = ("nade", "made", "fvsbn")
+
+
+def call(name, dims, dtype, seed=0):
+    """Arguments of one call, with uniforms of core.random's 31 bits."""
+    return OPS[f"{name}_sample"].make(np.random.default_rng(seed), dims, dtype)
+
+
+def trace(name, arguments):
+    if name == "made":
+        plan = twin.made_plan(arguments["layers"], arguments["order"])
+        return twin.made_draw(arguments["u"], plan)
+    return getattr(twin, f"{name}_trace")(**arguments)
+
+
+def probabilities(name, x, arguments):
+    rest = {k: v for k, v in arguments.items() if k != "u"}
+    return getattr(sampling_rows, f"{name}_probabilities")(x, **rest)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_tokens_are_identical(name):
+    arguments = call(name, LONG, "float64")
+    x, p = trace(name, arguments)
+    expected = OPS[f"{name}_sample"].load()(**arguments)
+    assert x.dtype == p.dtype == np.float64
+    assert 0.2 < x.mean() < 0.8
+    np.testing.assert_array_equal(x, expected)
+    np.testing.assert_allclose(p, probabilities(name, x, arguments), atol=1e-13)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_tokens_follow_the_tie_rule(name):
+    arguments = call(name, LONG, "float32", seed=1)
+    x, p = trace(name, arguments)
+    forced = probabilities(name, x, arguments)
+    assert x.dtype == p.dtype == forced.dtype == np.float32
+    assert np.abs(p - forced).max() < TAU
+    assert ties(x, arguments["u"], forced) <= 1
+    np.testing.assert_array_equal(x, arguments["u"] < p)
+
+
+def test_the_tie_rule_rejects_wrong_tokens_and_counts_ties():
+    u = np.full((2, 3), 0.5, np.float32)
+    p = np.array([[0.7, 0.2, 0.9], [0.1, 0.6, np.float32(0.5) + TAU / 4]], np.float32)
+    x = (u < p).astype(np.float32)
+    assert ties(x, u, p) == 0
+    x[1, 2] = 0
+    assert ties(x, u, p) == 1
+    x[0, 0] = 0
+    with pytest.raises(AssertionError, match="a token is wrong"):
+        ties(x, u, p)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_sample_does_not_see_its_batch_nor_the_threads(name, dtype):
+    import numba
+
+    arguments = call(name, {"n": 43, "D": 30, "H": 17, "L": 2}, dtype, seed=2)
+    x, p = trace(name, arguments)
+    for rows in (slice(0, 1), slice(9, 10), slice(3, 9), slice(20, 43)):
+        part, part_p = trace(name, {**arguments, "u": arguments["u"][rows]})
+        np.testing.assert_array_equal(part, x[rows])
+        np.testing.assert_array_equal(part_p, p[rows])
+    kept = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        np.testing.assert_array_equal(trace(name, arguments)[1], p)
+    finally:
+        numba.set_num_threads(kept)
+
+
+MODELS = [
+    (NADE, {"hidden": 9}),
+    (MADE, {"hidden": [14]}),
+    (MADE, {"hidden": [20, 13, 9], "masks": 3}),
+    (FVSBN, {}),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("cls", "arguments"), MODELS)
+def test_models_sample_the_same_under_the_back_end(cls, arguments, dtype):
+    model = cls(12, order=np.random.default_rng(4).permutation(12), dtype=dtype, **arguments)
+    rng = np.random.default_rng(5)
+    for parameter in (v for v in vars(model).values() if hasattr(v, "backward")):
+        value(parameter)[...] = rng.normal(size=parameter.shape)
+    expected = model.sample(64, seed=0)
+    with backend("numba"):
+        own = model.sample(64, seed=0)
+        assert model.sample(0).shape == (0, 12)
+    assert own.dtype == dtype
+    np.testing.assert_array_equal(own, expected)
+
+
+def test_a_chain_samples_the_same_under_the_back_end():
+    rng = np.random.default_rng(0)
+    model = HomogeneousChain(40, levels=27).fit(rng.integers(0, 27, (50, 40)) ** 2 // 27)
+    expected = model.sample(300, seed=3)
+    with backend("numba"):
+        np.testing.assert_array_equal(model.sample(300, seed=3), expected)
+
+
+@pytest.mark.parametrize(("dtype", "end"), [(np.float32, 87), (np.float64, 700)])
+def test_sigmoid_is_within_two_eps(dtype, end):
+    a = np.concatenate([np.linspace(-end, end, 100_001), np.linspace(-2, 2, 10_001)]).astype(dtype)
+    h, outside = np.empty_like(a), np.empty(4, dtype)
+    run = twin._sigmoids32 if dtype == np.float32 else twin._sigmoids64
+    run(a, h)
+    exact = expit(a.astype(np.longdouble))
+    assert (np.abs(h - exact) / exact).max() < 2 * np.finfo(dtype).eps
+    run(np.array([-np.inf, -1e30, 1e30, np.inf], dtype), outside)
+    np.testing.assert_allclose(outside, [0, 0, 1, 1], atol=1e-37)
+
+
+# MADE in one pass
+
+
+def test_units_are_sorted_by_when_they_are_known():
+    """Three inputs in the order 2, 0, 1; units that see (2), (2, 0) and nothing."""
+    W = np.array([[0.0, 5.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    V = np.array([[7.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    plan = twin.made_plan([(W, np.arange(3.0)), (V, np.zeros(3))], [2, 0, 1])
+    flat, b, begin, order = plan
+    np.testing.assert_array_equal(b[3:6], [2, 0, 1])  # the blind unit, then 0, then 1
+    np.testing.assert_array_equal(begin[1], [0, 1, 2, 3, 3])
+    np.testing.assert_array_equal(flat[:3], [0, 1, 0])  # weights of input 2, the first known
+    np.testing.assert_array_equal(order, [2, 0, 1])
+
+
+def test_layers_that_see_the_future_are_refused():
+    with pytest.raises(InputError, match="logit of variable 1 sees itself or the future"):
+        twin.made_plan([(np.eye(3)[[0, 1, 2]] * [0, 1, 0], np.zeros(3))], [0, 1, 2])
+
+
+def test_a_plan_serves_many_draws():
+    arguments = call("made", {"n": 5, "D": 20, "H": 9, "L": 2}, "float64")
+    plan = twin.made_plan(arguments["layers"], arguments["order"])
+    for seed in range(3):
+        u = np.random.default_rng(seed).random((7, 20))
+        x = twin.made_sample(u, arguments["layers"], arguments["order"])
+        np.testing.assert_array_equal(twin.made_draw(u, plan)[0], x)
+
+
+# The alias method
+
+
+def mass(threshold, other):
+    """The probability of each value, from the table alone."""
+    return (threshold + np.bincount(other, 1 - threshold, len(other))) / len(other)
+
+
+def has_the_probabilities(table, p):
+    threshold, other = table(p)
+    assert ((threshold >= 0) & (threshold <= 1)).all()
+    np.testing.assert_allclose(mass(threshold, other), p / p.sum(), atol=1e-14)
+
+
+def only_the_height(p):
+    """Forgets that a large value gave something away."""
+    threshold = np.minimum(p * len(p), 1)
+    return threshold, np.full(len(p), p.argmax())
+
+
+def off_by_one(p):
+    threshold, other = alias_table(p)
+    return threshold, (other + 1) % len(p)
+
+
+P = st.lists(st.floats(0, 1) | st.sampled_from([0.0, 1e-300, 1e-12, 1.0]), min_size=1, max_size=60)
+
+
+@given(P.filter(lambda p: sum(p) > 1e-3))
+def test_the_table_holds_exactly_p(p):
+    p = np.array(p) / sum(p)
+    has_the_probabilities(alias_table, p)
+    threshold, other = alias_table(p)
+    u = np.random.default_rng(len(p)).random((200, 2))
+    own = twin.alias_draw(u, threshold, other)
+    np.testing.assert_array_equal(own, alias_draw(u, threshold, other))
+    assert (p[own] > 0).all()
+
+
+@pytest.mark.parametrize("wrong", [only_the_height, off_by_one])
+def test_a_wrong_table_is_rejected(wrong):
+    with pytest.raises(AssertionError):
+        has_the_probabilities(wrong, np.array([0.1, 0.45, 0.3, 0.15]))
+
+
+# Bad input
+
+
+NADE_CALL = call("nade", {"n": 3, "D": 4, "H": 2}, "float32")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"u": np.zeros(4, np.float32)}, "^u is float32 of shape"),
+        ({"u": np.zeros((3, 4), np.int64)}, "^u is int64"),
+        ({"u": np.zeros((3, 5), np.float32)}, "^W is float32 of shape"),
+        ({"V": NADE_CALL["V"].astype(np.float64)}, "^V is float64"),
+        ({"b": NADE_CALL["b"][:3]}, "^b is float32 of shape"),
+        ({"order": [0, 1, 2, 2]}, "^order must hold each of 0, …, 3 once"),
+    ],
+)
+def test_bad_arguments_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        twin.nade_sample(**{**NADE_CALL, **change})
+
+
+@pytest.mark.parametrize(
+    ("u", "other", "message"),
+    [
+        (np.ones((3, 2)), [0, 1], "expected \\[0, 1\\)"),
+        (np.zeros((3, 1)), [0, 1], "^u, threshold and other have shapes"),
+        (np.zeros((3, 2)), [0, 2], "^other must hold values in 0..1"),
+    ],
+)
+def test_bad_tables_are_named(u, other, message):
+    with pytest.raises(InputError, match=message):
+        twin.alias_draw(u, np.ones(2), np.array(other))
+
+
+@pytest.mark.parametrize("p", [[], [0.5, 0.6], [1.5, -0.5], [[1.0]], [np.nan, 1.0]])
+def test_what_is_no_distribution_is_named(p):
+    with pytest.raises(InputError, match=r"^p (has shape|must be)"):
+        alias_table(p)
