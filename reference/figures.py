@@ -192,9 +192,9 @@ def _window(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _nice_ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers that enclose [low, high]."""
+    """Three to seven round numbers that enclose [low, high]."""
     span = (high - low) or max(abs(low), 1.0) * 0.1
-    raw = span / 3
+    raw = span / 4
     power: float = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
     first, last = math.floor(low / step), math.ceil((low + span) / step)

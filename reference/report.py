@@ -157,8 +157,10 @@ def _likelihood_table(entries: Sequence[Entry], baselines: Sequence[Entry]) -> s
     body = "".join(_likelihood_row(r, low, high, gap, bits) for r in rows)
     count = max(r["test_count"] for r in rows)
     notes = [f"Negative log-likelihood of {_int(count)} held-out {unit}s; less is better."]
-    if any("bound" in r for r in rows):
-        notes.append("≤ marks an upper bound: the true figure is at most this.")
+    bounds = {r["title"]: r["bound"] for r in rows if "bound" in r}
+    if bounds:
+        named = "; ".join(f"{title}: {bound}" for title, bound in bounds.items())
+        notes.append(f"≤ marks an upper bound, the true figure is at most this ({escape(named)}).")
     fewer = {r["test_count"] for r in rows if "bound" in r} - {count}
     if fewer:
         notes.append(f"Bounds are estimated on the first {_int(min(fewer))} of them.")
@@ -313,8 +315,7 @@ def _facts(entry: Entry) -> str:
     if "test_nats" in entry:
         bound = "≤ " if "bound" in entry else ""
         figure = f"{bound}{_number(entry['test_nats'])}{_plus_minus(entry.get('test_nats_se'))}"
-        title = f"test nats ({escape(entry['bound'])})" if "bound" in entry else "test nats"
-        facts[title] = figure
+        facts["test nats"] = figure
     elif "distance" in entry:
         facts["MMD² × 1000"] = _number(1000 * entry["distance"]["mmd2"])
         facts["told from data"] = f"{100 * entry['distance']['accuracy']:.0f} %"

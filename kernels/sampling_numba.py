@@ -1,0 +1,391 @@
+"""Drawing one variable after another on the CPU: the tokens of the readable loops (row K3).
+
+All uniforms come first, and samples are independent, so the loop over variables runs on a few
+samples at a time (rows of weights are read once for all of them) and threads share the samples out.
+The arithmetic of a sample does not depend on the others. What is saved, beyond loops that compile:
+
+NADE: as long as bits are 0 the activations stay what they were, and so do the hidden units.
+MADE: a hidden unit depends on the inputs up to its degree only, so it is computed once, when the
+last of them is known: all D conditionals of a sample cost one forward pass, not D.
+
+`*_trace` returns (x, p): the bits and the probability that each was 1 when it was drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba import njit, prange
+from numba.extending import overload
+
+from core.errors import InputError
+
+_SAMPLES = 8  # that go through the loop together
+_how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
+_sums: dict[str, Any] = {**_how, "fastmath": {"reassoc", "nsz", "contract"}}
+_LOG2_E = 1 / math.log(2)
+_F = [np.float32(1 / math.factorial(k)) for k in range(8)]
+_F0, _F1, _F2, _F3, _F4, _F5, _F6, _F7 = _F
+_D = [1 / math.factorial(k) for k in range(14)]
+_D2, _D3, _D4, _D5, _D6, _D7, _D8, _D9, _D10, _D11, _D12, _D13 = _D[2:]
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_LN2_HIGH32, _LN2_LOW32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_LOG2_E32, _MOST32 = np.float32(_LOG2_E), np.float32(87)
+
+
+# σ, from a polynomial that SIMD can evaluate
+
+
+@njit(**_how)
+def _sigmoid32(x: Any) -> Any:
+    """1 / (1 + e^(−x)) for float32; relative error < 2 eps on [−87, 87], constant beyond."""
+    y = -min(max(x, -_MOST32), _MOST32)
+    k = np.rint(y * _LOG2_E32)
+    r = (y - k * _LN2_HIGH32) - k * _LN2_LOW32
+    e = _F0 + r * (_F1 + r * (_F2 + r * (_F3 + r * (_F4 + r * (_F5 + r * (_F6 + r * _F7))))))
+    two_to_k = np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return _F0 / (_F0 + e * two_to_k)
+
+
+@njit(**_how)
+def _sigmoid64(x: Any) -> Any:
+    """1 / (1 + e^(−x)) for float64; relative error < 2 eps on [−708, 708], constant beyond."""
+    y = -min(max(x, -708.0), 708.0)
+    k = np.rint(y * _LOG2_E)
+    r = (y - k * _LN2_HIGH) - k * _LN2_LOW
+    e = _D8 + r * (_D9 + r * (_D10 + r * (_D11 + r * (_D12 + r * _D13))))
+    e = _D2 + r * (_D3 + r * (_D4 + r * (_D5 + r * (_D6 + r * (_D7 + r * e)))))
+    two_to_k = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
+    return 1.0 / (1.0 + (1.0 + r * (1.0 + r * e)) * two_to_k)
+
+
+@njit(**_how)
+def _sigmoids32(a: Any, h: Any) -> None:
+    for k in range(a.size):
+        h[k] = _sigmoid32(a[k])
+
+
+@njit(**_how)
+def _sigmoids64(a: Any, h: Any) -> None:
+    for k in range(a.size):
+        h[k] = _sigmoid64(a[k])
+
+
+def sigmoids(a: Any, h: Any) -> None:
+    """h = σ(a), elementwise, from inside compiled code."""
+    raise NotImplementedError
+
+
+@overload(sigmoids)
+def _sigmoids(a: Any, h: Any) -> Any:
+    which = _sigmoids32 if a.dtype == numba.float32 else _sigmoids64
+
+    def run(a: Any, h: Any) -> None:
+        which(a, h)
+
+    return run
+
+
+@njit(**_how)
+def _probability(logit: Any) -> float:
+    """σ of one logit, to the last digit of float64."""
+    return 1.0 / (1.0 + math.exp(-np.float64(logit)))
+
+
+@njit(**_sums)
+def _dot(a: Any, b: Any, n: int, s: Any) -> Any:
+    """S + Σ_{k<n} a_k b_k."""
+    for k in range(n):
+        s += a[k] * b[k]
+    return s
+
+
+@njit(**_sums)
+def _add(a: Any, factor: Any, b: Any) -> None:
+    """a += factor · b."""
+    for k in range(a.size):
+        a[k] += factor * b[k]
+
+
+# The loops over variables, for a few samples
+
+
+@njit(**_how)
+def _decide(logit: Any, u: Any, x: Any, p: Any, s: int, i: int) -> bool:
+    """Draw variable i of sample s."""
+    p[s, i] = _probability(logit)
+    x[s, i] = u[s, i] < p[s, i]
+    return bool(u[s, i] < p[s, i])
+
+
+@njit(**_how)
+def _nade(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
+    H = c.size
+    a = np.zeros((len(u), (H + 15) // 16 * 16), u.dtype)  # whole registers
+    h = np.empty_like(a)
+    for s in range(len(u)):
+        a[s, :H] = c
+        sigmoids(a[s], h[s])
+    for d in range(order.size):
+        for s in range(len(u)):
+            logit = _dot(h[s], V[d], H, b[d])
+            if _decide(logit, u, x, p, s, order[d]):
+                _add(a[s, :H], b.dtype.type(1), W[d])
+                sigmoids(a[s], h[s])
+
+
+@njit(**_how)
+def _fvsbn(u: Any, W: Any, b: Any, order: Any, x: Any, p: Any) -> None:
+    """W and b in the order of the variables: row d weighs the d before it."""
+    past = np.zeros((len(u), order.size), u.dtype)
+    for d in range(order.size):
+        for s in range(len(u)):
+            logit = _dot(W[d], past[s], d, b[d])
+            past[s, d] = _decide(logit, u, x, p, s, order[d])
+
+
+@njit(**_how)
+def _made(u: Any, W: Any, b: Any, begin: Any, order: Any, x: Any, p: Any) -> None:
+    """W, b, begin: of `made_plan`. At d, what the first d variables determine is worked out."""
+    D, a = order.size, np.empty((len(u), b.size), u.dtype)
+    for s in range(len(u)):
+        a[s] = b
+    for d in range(D):
+        at, base = 0, 0  # of the layer's weights in W, of its units in a
+        for layer in range(len(begin) - 1):
+            units, above, low = begin[layer, -1], begin[layer + 1, -1], begin[layer + 1, d]
+            for k in range(begin[layer, d], begin[layer, d + 1]):
+                row = W[at + k * above + low : at + (k + 1) * above]
+                for s in range(len(u)):
+                    h = a[s, base + k]
+                    if layer == 0 or not h <= 0:  # ReLU
+                        _add(a[s, base + units + low : base + units + above], h, row)
+            at, base = at + units * above, base + units
+        for s in range(len(u)):
+            bit = _decide(a[s, base + d], u, x, p, s, order[d])
+            a[s, d] = 1 if bit else -1
+
+
+# The same for many
+
+
+@njit(parallel=True, **_how)
+def _nade_parallel(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
+    for task in prange((len(u) + _SAMPLES - 1) // _SAMPLES):
+        i, j = task * _SAMPLES, min((task + 1) * _SAMPLES, len(u))
+        _nade(u[i:j], W, V, b, c, order, x[i:j], p[i:j])
+
+
+@njit(parallel=True, **_how)
+def _fvsbn_parallel(u: Any, W: Any, b: Any, order: Any, x: Any, p: Any) -> None:
+    for task in prange((len(u) + _SAMPLES - 1) // _SAMPLES):
+        i, j = task * _SAMPLES, min((task + 1) * _SAMPLES, len(u))
+        _fvsbn(u[i:j], W, b, order, x[i:j], p[i:j])
+
+
+@njit(parallel=True, **_how)
+def _made_parallel(u: Any, W: Any, b: Any, begin: Any, order: Any, x: Any, p: Any) -> None:
+    for task in prange((len(u) + _SAMPLES - 1) // _SAMPLES):
+        i, j = task * _SAMPLES, min((task + 1) * _SAMPLES, len(u))
+        _made(u[i:j], W, b, begin, order, x[i:j], p[i:j])
+
+
+def _run(one: Any, many: Any, u: Any, *arguments: Any) -> tuple[Any, Any]:
+    """Few samples on this thread (a parallel region costs 50 µs), many on all."""
+    x, p = np.empty_like(u), np.empty_like(u)
+    (one if len(u) <= _SAMPLES else many)(u, *arguments, x, p)
+    return x, p
+
+
+def _uniforms(u: Any) -> Any:
+    u = np.asarray(u)
+    if u.ndim != 2 or u.dtype not in (np.float32, np.float64):
+        raise InputError(f"u is {u.dtype} of shape {u.shape}; expected float32 or float64, (n, D)")
+    return np.ascontiguousarray(u)
+
+
+def _like(u: Any, name: str, array: Any, *shape: int) -> Any:
+    """The array, rows contiguous. InputError unless it has this shape and u's dtype."""
+    array = np.asarray(array)
+    if array.shape != shape or array.dtype != u.dtype:
+        raise InputError(
+            f"{name} is {array.dtype} of shape {array.shape}; expected {u.dtype} of shape {shape}"
+        )
+    return np.ascontiguousarray(array)
+
+
+def _order(order: Any, dim: int) -> Any:
+    order = np.asarray(order, np.int64)
+    if order.shape != (dim,) or not np.array_equal(np.sort(order), np.arange(dim)):
+        raise InputError(f"order must hold each of 0, …, {dim - 1} once, got shape {order.shape}")
+    return order
+
+
+def nade_trace(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any) -> tuple[Any, Any]:
+    """Bits and their probabilities, both like u. Raises InputError as `nade_sample` does."""
+    u = _uniforms(u)
+    D, H = u.shape[1], np.size(c)
+    W, V = _like(u, "W", W, D, H), _like(u, "V", V, D, H)
+    b, c = _like(u, "b", b, D), _like(u, "c", c, H)
+    return _run(_nade, _nade_parallel, u, W, V, b, c, _order(order, D))
+
+
+def nade_sample(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any) -> Any:
+    """Twin of `reference.nade.nade_sample`. Raises InputError for mismatched shapes or dtypes."""
+    return nade_trace(u, W, V, b, c, order)[0]
+
+
+def fvsbn_trace(u: Any, W: Any, b: Any, order: Any) -> tuple[Any, Any]:
+    """Bits and their probabilities, both like u. Raises InputError as `fvsbn_sample` does."""
+    u = _uniforms(u)
+    D = u.shape[1]
+    W, b, order = _like(u, "W", W, D, D), _like(u, "b", b, D), _order(order, D)
+    if not np.array_equal(order, np.arange(D)):
+        W, b = W[np.ix_(order, order)], b[order]
+    return _run(_fvsbn, _fvsbn_parallel, u, W, b, order)
+
+
+def fvsbn_sample(u: Any, W: Any, b: Any, order: Any) -> Any:
+    """Twin of `reference.fvsbn.fvsbn_sample`. Raises InputError for wrong shapes or dtypes."""
+    return fvsbn_trace(u, W, b, order)[0]
+
+
+# MADE: who is known when
+
+
+@njit(**_how)
+def _last_row(W: Any, rows: Any) -> Any:
+    """For each column of W the largest i with W[rows[i]] not 0 there; −1 if there is none."""
+    last = np.full(W.shape[1], -1)
+    for i in range(rows.size):
+        w = W[rows[i]]
+        for k in range(w.size):
+            last[k] = i if w[k] != 0 else last[k]
+    return last
+
+
+@njit(**_how)
+def _gather(W: Any, rows: Any, columns: Any, out: Any) -> None:
+    for i in range(rows.size):
+        w = W[rows[i]]
+        for k in range(columns.size):
+            out[i * columns.size + k] = w[columns[k]]
+
+
+def made_plan(layers: Any, order: Any) -> tuple[Any, Any, Any, Any]:
+    """(W, b, begin, order) for `made_draw`: each layer's units sorted by when they are known.
+
+    A unit is known at d if its last input of weight ≠ 0 is the d-th variable, or a unit known at d.
+    begin[l, d]: the first unit of layer l, inputs being 0 and logits last, known at d or later; a
+    logit needs what is known before its own variable. W: the matrices, sorted, one after another.
+
+    Raises InputError for shapes that don't fit, mixed dtypes, and layers in which a logit depends
+    on its own variable or a later one.
+    """
+    order = _order(order, np.size(order))
+    D, dtype = order.size, np.asarray(layers[0][0]).dtype
+    rows, known, begin = order, np.arange(1, D + 1), [np.maximum(np.arange(D + 2) - 1, 0)]
+    flat, biases = [], [np.zeros(D, dtype)]
+    for number, (W, b) in enumerate(layers):
+        last_layer = number + 1 == len(layers)
+        b = _like(np.empty(0, dtype), f"bias {number}", b, D if last_layer else np.size(b))
+        W = _like(b, f"matrix {number}", W, rows.size, b.size)
+        last = _last_row(W, rows)
+        when = np.where(last >= 0, known[last], 0)
+        columns = order if last_layer else np.argsort(when, kind="stable")
+        flat.append(np.empty(W.size, dtype))
+        _gather(W, rows, columns, flat[-1])
+        biases.append(b[columns])
+        rows, known = columns, when[columns]
+        begin.append(np.searchsorted(known, np.arange(D + 2)))
+    if (late := known > np.arange(D)).any():
+        raise InputError(
+            f"layers: the logit of variable {order[late][0]} sees itself or the future"
+        )
+    begin[-1] = np.minimum(np.arange(D + 2), D)
+    return np.concatenate(flat), np.concatenate(biases), np.stack(begin), order
+
+
+def made_draw(u: Any, plan: tuple[Any, Any, Any, Any]) -> tuple[Any, Any]:
+    """Bits and their probabilities, both like u (n, D), for the cost of one forward pass each.
+
+    Raises InputError if u does not fit the plan.
+    """
+    W, b, begin, order = plan
+    u = _uniforms(u)
+    _like(b, "u", u, len(u), order.size)
+    return _run(_made, _made_parallel, u, W, b, begin, order)
+
+
+def made_sample(u: Any, layers: Any, order: Any) -> Any:
+    """Twin of `reference.made.made_sample`; raises what `made_plan` and `made_draw` raise."""
+    return made_draw(u, made_plan(layers, order))[0]
+
+
+# Tables
+
+
+@njit(**_how)
+def _above(tail: Any, u: Any) -> int:
+    """How many entries of a falling row exceed u."""
+    low, high = 0, tail.size
+    while low < high:
+        middle = (low + high) // 2
+        if u < tail[middle]:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(**_how)
+def _walk(u: Any, first: Any, tails: Any, x: Any) -> None:
+    for s in range(len(u)):
+        k = _above(first, u[s, 0])
+        x[s, 0] = k
+        for j in range(1, u.shape[1]):
+            k = _above(tails[k], u[s, j])
+            x[s, j] = k
+
+
+def chain_sample(u: Any, first: Any, transitions: Any) -> Any:
+    """Twin of `reference.markov.chain_sample`, a binary search for each value.
+
+    Raises InputError unless transitions are (K, K) for first (K,), of u's dtype.
+    """
+    u = _uniforms(u)
+    K = np.size(first)
+    rows = _like(u, "first", first, K), _like(u, "transitions", transitions, K, K)
+    # P(x > k) with the sums in the definition's order, so that the comparisons are its own.
+    tails = [np.cumsum(p[..., ::-1], axis=-1)[..., -2::-1] for p in rows]
+    x = np.empty(u.shape, np.int64)
+    if u.shape[1]:
+        _walk(u, *tails, x)
+    return x
+
+
+@njit(**_how)
+def _pick(u: Any, threshold: Any, other: Any, x: Any) -> None:
+    for i in range(len(u)):
+        k = np.int64(np.float64(u[i, 0]) * threshold.size)
+        x[i] = k if u[i, 1] < threshold[k] else other[k]
+
+
+def alias_draw(u: Any, threshold: Any, other: Any) -> Any:
+    """Twin of `reference.alias.alias_draw`. Raises InputError for shapes that don't fit."""
+    u, threshold, other = _uniforms(u), np.asarray(threshold), np.asarray(other)
+    if u.shape[1] != 2 or threshold.shape != other.shape or threshold.ndim != 1:
+        raise InputError(
+            f"u, threshold and other have shapes {u.shape}, {threshold.shape} and {other.shape}; "
+            "expected (n, 2), (K,) and (K,)"
+        )
+    if other.size and not 0 <= other.min() <= other.max() < other.size:
+        raise InputError(f"other must hold values in 0..{other.size - 1}")
+    if u.size and not (u.min() >= 0 and u.max() < 1 and other.size):
+        raise InputError(f"u ranges over {u.min()}..{u.max()}; expected [0, 1), and K at least 1")
+    x = np.empty(len(u), np.int64)
+    _pick(u, threshold, other, x)
+    return x
