@@ -67,9 +67,14 @@ class Op:
         if where not in self.twins:
             has = ", ".join(self.twins) or "none"
             raise BackendError(f"{self.name} has no {where} twin; it has {has}")
-        if find_spec(where) is None:
+        if not self.installed(where):
             raise BackendError(f"{where} is not installed; install it with {INSTALL[where]}")
         return _resolve(self.twins[where])
+
+    @staticmethod
+    def installed(where: str) -> bool:
+        """Whether the package behind back end `where` is there."""
+        return find_spec(where) is not None
 
 
 def _resolve(path: str) -> Callable[..., Any]:
@@ -137,7 +142,7 @@ def _same(old: Any, new: Any) -> bool:
     return old is new or bool(np.all(old == new))
 
 
-FAMILIES = ("histogram", "attention", "philox", "sampling")
+FAMILIES = ("histogram", "attention", "philox", "sampling", "diffusion")
 
 
 def rows() -> dict[str, Op]:

@@ -10,7 +10,7 @@ there is an error that says what to install, never a silent fall back to the def
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -20,23 +20,31 @@ from typing import Any, TypeVar, cast
 from core.errors import InputError
 
 BACKENDS = ("numba", "triton")
-_chosen: ContextVar[str | None] = ContextVar("genzoo_backend", default=None)
+_chosen: ContextVar[tuple[str, set[str]] | None] = ContextVar("genzoo_backend", default=None)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @contextmanager
-def backend(name: str | None) -> Iterator[None]:
+def backend(name: str | None) -> Iterator[set[str]]:
     """Run operations on the back end `name`, "numba" or "triton"; None is the definition.
 
-    Raises InputError for another name, and BackendError when an operation has no such twin.
+    Yields the names of the operations whose twin ran. Raises InputError for another name, and
+    BackendError when an operation has no such twin.
     """
     if name is not None and name not in BACKENDS:
         raise InputError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
-    token = _chosen.set(name)
+    used: set[str] = set()
+    token = _chosen.set(None if name is None else (name, used))
     try:
-        yield
+        yield used
     finally:
         _chosen.reset(token)
+
+
+def operations() -> Mapping[str, Any]:
+    """The table of operations that have twins: name → `kernels.Op`."""
+    table: Mapping[str, Any] = import_module("kernels").OPS
+    return table
 
 
 def operation(definition: F) -> F:
@@ -44,10 +52,13 @@ def operation(definition: F) -> F:
 
     @wraps(definition)
     def run(*args: Any, **kwargs: Any) -> Any:
-        name = _chosen.get()
-        if name is None:
+        chosen = _chosen.get()
+        if chosen is None:
             return definition(*args, **kwargs)
-        return import_module("kernels").twin(definition.__name__, name)(*args, **kwargs)
+        where, used = chosen
+        twin = import_module("kernels").twin(definition.__name__, where)
+        used.add(definition.__name__)
+        return twin(*args, **kwargs)
 
     run.definition = definition  # type: ignore[attr-defined]
     return cast(F, run)

@@ -1,4 +1,4 @@
-"""The command line: `genzoo list | train | sample | score | data | zoo`.
+"""The command line: `genzoo list | train | sample | score | data | ops | zoo`.
 
 Only typer is imported here; each command imports what it needs when it runs, so that `--help`
 answers at once. What a user can get wrong ends in one line on stderr and exit status 1; 130 after
@@ -7,8 +7,10 @@ Ctrl-C, as shells have it.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -78,12 +80,47 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of BLAS (else $OPENBLAS_NUM_THREADS, else 1)."),
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Fast twins instead of the definitions: numba or triton.")
+    ] = None,
 ) -> None:
     """Options that come before any command."""
+    _pin_threads(threads)
+    if backend is not None:
+        context.with_resource(_on(backend))
+
+
+@contextmanager
+def _on(name: str) -> Iterator[None]:
+    """A back end for one command, which says so if the command never needed it."""
+    from reference.backend import backend
+
+    with backend(name) as used:
+        yield
+    if not used:
+        print(f"genzoo: nothing in this has a {name} twin; the definitions ran", file=sys.stderr)
+
+
+def _pin_threads(n: int | None) -> None:
+    """Must come before NumPy is imported, for BLAS reads this once.
+
+    One thread by default: the zoo's matrices are small, and two threads on them take many times as
+    long as one when another process wants the second core.
+    """
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if n is not None:
+            os.environ[name] = str(n)
+        else:
+            os.environ.setdefault(name, "1")
 
 
 # --- list and data ------------------------------------------------------------------------------
@@ -100,6 +137,18 @@ def list_models() -> None:
         for m in MODELS.values()
     ]
     _print_table(("name", "model", "kind", "can", "rows", "year"), rows)
+
+
+@app.command("ops")
+def list_operations() -> None:
+    """Operations that have fast twins: on which back ends, and which of those are installed."""
+    from reference.backend import operations
+
+    rows = []
+    for op in operations().values():
+        twins = [f"{name}{'' if op.installed(name) else ' (not installed)'}" for name in op.twins]
+        rows.append((op.name, " ".join(op.rows), ", ".join(twins), op.definition))
+    _print_table(("operation", "rows", "twins", "definition"), rows)
 
 
 @data_app.command("list")

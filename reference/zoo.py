@@ -111,7 +111,11 @@ def run(
         "skipped": [],
         "failed": [],
     }
+    if data is not None:
+        load(data, data_dir=data_dir, seed=seed)  # an unknown name is no reason to skip models
     jobs = list(_plan(rows, data, quick, seed, data_dir, bool(names), results["skipped"], watcher))
+    if not jobs:
+        raise InputError(f"no model can be trained on {data}: {results['skipped'][0]['reason']}")
     _tell(watcher.planned, len(jobs))
     try:
         for job in jobs:

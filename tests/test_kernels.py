@@ -80,8 +80,10 @@ def test_backend_chooses_and_restores():
     x, edges = np.array([0.5, 1.5, 1.6]), np.array([0.0, 1.0, 2.0])
     from reference.binning import histogram
 
-    with backend("numba"):
+    with backend("numba") as used:
+        assert not used
         assert histogram(x, edges).tolist() == [1, 2]
+        assert used == {"histogram"}
         with pytest.raises(BackendError, match="no triton twin"), backend("triton"):
             histogram(x, edges)
         assert histogram(x, edges).tolist() == [1, 2]
