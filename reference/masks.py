@@ -288,6 +288,34 @@ def raised(lowered: Intervals | Packed) -> Any:
     return (lowered.start[..., None] <= key) & (key < lowered.stop[..., None])
 
 
+def takes_part(lowered: Intervals | Packed, group: int) -> tuple[Any, Any]:
+    """bool (…, K) and (…, Q): keys that some query sees, queries that see some key.
+
+    `group` query heads share a key head, so the heads of the first are counted in key heads.
+    """
+    if isinstance(lowered, Packed):
+        sees = lowered.bits.any(-1)
+        both = np.bitwise_or.reduce(lowered.bits, -2)
+        used = np.unpackbits(both, axis=-1, count=lowered.k_len, bitorder="little").astype(np.bool_)
+    else:
+        sees, used = lowered.start < lowered.stop, _covered(lowered)
+    if used.ndim == 3 and used.shape[1] > 1:
+        used = used.reshape(len(used), -1, group, used.shape[-1]).any(2)
+    return used, sees
+
+
+def _covered(intervals: Intervals) -> Any:
+    """bool (…, K): keys in some interval. Adds 1 where one starts and −1 where it stops."""
+    start, stop, K = intervals.start, intervals.stop, intervals.k_len
+    lines = [
+        np.cumsum(np.bincount(s, minlength=K + 1) - np.bincount(t, minlength=K + 1))[:K] > 0
+        for s, t in zip(
+            start.reshape(-1, start.shape[-1]), stop.reshape(-1, start.shape[-1]), strict=True
+        )
+    ]
+    return np.array(lines, np.bool_).reshape(*start.shape[:-1], K)
+
+
 def block_ranges(intervals: Intervals, block_q: int, block_k: int) -> Any:
     """int32 (…, ⌈Q/block_q⌉, 4): first, full_first, full_last, last block of keys, half open.
 

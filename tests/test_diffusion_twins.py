@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputError
+from kernels import OPS, check
 from kernels import diffusion_numba as twin
 from reference import ops
 from reference.backend import backend
@@ -111,3 +119,219 @@ def test_bad_arguments_are_named(change, message):
     call = {"x_t": zeros, "output": zeros, "coefficients": NOISY, "seed": 0, "t": 1}
     with pytest.raises(InputError, match=message):
         twin.step(**{**call, **change})
+
+
+# Triton without a GPU: in its interpreter and through its compilers, each in a process of its own,
+# which is this file run as a script
+
+
+def alone(job, **environment):
+    """Run a job below in another process."""
+    pytest.importorskip("triton")
+    kept = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    out = subprocess.run(
+        [sys.executable, __file__, job],
+        env={**kept, **environment},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert out.returncode == 0, out.stdout + out.stderr
+    return out.stdout
+
+
+def test_triton_in_the_interpreter():
+    alone("interpret", TRITON_INTERPRET="1")
+
+
+def test_triton_compiles_without_spills():
+    assert len(alone("compile").splitlines()) == 12
+
+
+@pytest.mark.slow
+def test_triton_compiles_without_spills_in_every_form():
+    assert len(alone("compile-all").splitlines()) == 3 * (3 * 2 * 2 + 3 * 2)
+
+
+def interpreted_calls():
+    op = OPS["step"]
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        dims = {k: int(rng.integers(a, b + 1)) for k, (a, b) in op.dims.items()}
+        check(op, op.load("triton"), op.make(rng, dims, "float32"), "float32")
+
+
+def interpreted_float16():
+    """Arithmetic is float32: the error is at most that of the formula in float16, twice, + ulp."""
+    from kernels.diffusion_triton import step
+    from reference.ops import guide, normal, step_mean
+
+    for B, E, s in ((3, 40, None), (2, 33, 2.0)):
+        x, output, conditional = arrays(B, E, dtype=np.float16)
+        rest = {} if s is None else {"conditional": conditional, "guidance": s}
+        own = step(x, output, NOISY, seed=3, t=7, clip=1.0, **rest)
+        wide = {k: np.float64(v) for k, v in rest.items()}
+        x64, o64 = x.astype(np.float64), output.astype(np.float64)
+        truth = ops.step.definition(x64, o64, NOISY, seed=3, t=7, clip=1.0, **wide)
+        z = normal(3, x.shape, step=7, stream="noise").astype(np.float16)
+        if s is not None:
+            output = guide(output, conditional, s)
+        plain = step_mean(x, output, NOISY, 1.0) + NOISY.sigma * z
+        assert own.dtype == plain.dtype == np.float16
+        allowed = 2 * np.abs(plain - truth).max() + 2**-10
+        assert np.abs(own - truth).max() <= min(allowed, 0.02)
+
+
+def interpreted_laws():
+    """Batches, guidance of 0, in place with canaries around, no noise in the last step."""
+    import torch
+
+    from kernels.diffusion_triton import diffusion_step, diffusion_step_, pack, step
+
+    x, output, conditional = arrays(5, 23)
+    batch = step(x, output, NOISY, seed=3, t=7, first=4)
+    one = step(x[2:3], output[2:3], NOISY, seed=3, t=7, first=6)
+    np.testing.assert_array_equal(batch[2:3], one)
+    junk = np.full_like(conditional, np.nan)
+    free = step(x, output, NOISY, seed=3, t=7, first=4, conditional=junk, guidance=0.0)
+    np.testing.assert_array_equal(batch, free)
+    assert np.abs(batch - step(x, output, NOISY, seed=3, t=8, first=4)).max() > 0.1
+    still = step(x, output, STILL, seed=3, t=7)
+    np.testing.assert_array_equal(still, step(x, output, STILL, seed=4, t=8, first=9))
+
+    buffer = torch.full((5 * 23 + 64,), 77.0)
+    inside = buffer[32:-32].view(5, 23)
+    inside.copy_(torch.from_numpy(x))
+    rest = torch.from_numpy(output), None, pack(NOISY, device="cpu"), torch.tensor([3, 7]), 4
+    np.testing.assert_array_equal(diffusion_step(inside, *rest), batch)
+    diffusion_step_(inside, *rest)
+    np.testing.assert_array_equal(inside, batch)
+    assert (buffer[:32] == 77).all()
+    assert (buffer[-32:] == 77).all()
+
+
+def interpreted_registration():
+    import torch
+
+    from kernels.diffusion_triton import diffusion_step, diffusion_step_, pack
+
+    x, output, conditional = (torch.from_numpy(v) for v in arrays(2, 5))
+    rest = pack(NOISY, guidance=2.0, device="cpu"), torch.tensor([3, 7]), 0
+    for op in (diffusion_step, diffusion_step_):
+        torch.library.opcheck(op, (x.clone(), output, conditional, *rest))
+    compiled = torch.compile(lambda x: diffusion_step(x, output, None, *rest), backend="aot_eager")
+    torch.testing.assert_close(compiled(x), diffusion_step(x, output, None, *rest))
+
+
+def interpreted_errors():
+    import torch
+
+    from kernels.diffusion_triton import step
+
+    x = np.zeros((2, 3), np.float32)
+    for change, message in (
+        ({"output": np.zeros((2, 4), np.float32)}, "output is torch.float32 .2, 4."),
+        ({"conditional": np.zeros((2, 3))}, "conditional is torch.float64"),
+        ({"x_t": np.zeros((2, 3))}, "x_t is torch.float64"),
+        ({"seed": -1}, "seed must be"),
+        ({"first": -1}, "first must be"),
+        ({"x_t": torch.zeros(2, 3, dtype=torch.int32)}, "x_t is torch.int32"),
+    ):
+        call = {"x_t": x, "output": x, "coefficients": NOISY, "seed": 0, "t": 1, **change}
+        if isinstance(call["x_t"], torch.Tensor):
+            call["output"] = torch.from_numpy(x)
+        with pytest.raises(InputError, match=message):
+            step(**call)
+
+
+def compiled(name, kernel, types, constants, target):
+    """Compile ahead of time; AssertionError if anything spills. Prints what it costs."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    names = kernel.arg_names
+    source = ASTSource(
+        kernel,
+        signature={n: "constexpr" if n in constants else types[n] for n in names},
+        constexprs={(names.index(n),): v for n, v in constants.items()},
+        attrs={(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n.endswith("_ptr")},
+    )
+    built = triton.compile(source, target=GPUTarget(*target), options={"num_warps": 4})
+    if target[0] == "cuda":
+        registers = cuda_registers(built)
+    else:
+        registers = int(re.search(r"vgpr_count: *(\d+)", built.asm["amdgcn"])[1])
+        for spilled in re.findall(r"vgpr_spill_count: *(\d+)", built.asm["amdgcn"]):
+            assert int(spilled) == 0, f"{name} spills on {target[1]}"
+    print(f"{name} {target[1]}: {registers} registers, {built.metadata.shared} bytes shared")
+
+
+def cuda_registers(built):
+    """Registers of a kernel for NVIDIA; AssertionError if it keeps anything on a stack."""
+    import tempfile
+
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(built.asm["cubin"])
+        file.flush()
+        out = subprocess.run(
+            [tool, "-res-usage", file.name], capture_output=True, text=True, check=True
+        )
+    used = re.search(r"REG:(\d+) STACK:(\d+)", out.stdout + out.stderr)
+    assert int(used[2]) == 0, f"{used[2]} bytes of stack"
+    assert "STL" not in built.asm["sass"]
+    return int(used[1])
+
+
+TARGETS = (("cuda", 80, 32), ("cuda", 90, 32), ("hip", "gfx942", 64))
+COUNTS = {"total": "i64", "quads": "i32", "elements": "i32", "first": "i64", "stream": "i32"}
+
+
+def compile_step(dtype, guided, even, target):
+    from kernels.diffusion_triton import step_kernel
+
+    pointers = ("x_ptr", "output_ptr", "conditional_ptr", "out_ptr")
+    types = {**COUNTS, **dict.fromkeys(pointers, dtype), "c_ptr": "*fp32", "at_ptr": "*i64"}
+    constants = {"GUIDED": guided, "EVEN": even, "STREAM": 6, "BLOCK": 256}
+    compiled(f"step {dtype} {guided=} {even=}", step_kernel, types, constants, target)
+
+
+def compile_draw(kind, even, target):
+    from kernels.philox_triton import draw_kernel
+
+    types = {**COUNTS, "out_ptr": "*fp32" if kind else "*i32", "at_ptr": "*i64"}
+    constants = {"KIND": kind, "EVEN": even, "BLOCK": 256}
+    compiled(f"draw {kind} {even=}", draw_kernel, types, constants, target)
+
+
+def compile_some():
+    for target in TARGETS:
+        compile_step("*fp32", False, True, target)
+        compile_step("*bf16", True, True, target)
+        compile_step("*fp16", True, False, target)
+        compile_draw(2, True, target)
+
+
+def compile_all():
+    for target in TARGETS:
+        for dtype, guided, even in product(("*fp32", "*fp16", "*bf16"), *[(False, True)] * 2):
+            compile_step(dtype, guided, even, target)
+        for kind, even in product((0, 1, 2), (False, True)):
+            compile_draw(kind, even, target)
+
+
+def interpret():
+    interpreted_calls()
+    interpreted_float16()
+    interpreted_laws()
+    interpreted_registration()
+    interpreted_errors()
+
+
+if __name__ == "__main__":
+    jobs = {"interpret": interpret, "compile": compile_some, "compile-all": compile_all}
+    jobs[sys.argv[1]]()

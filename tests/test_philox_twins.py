@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +14,7 @@ from hypothesis import strategies as st
 
 from core import random
 from core.errors import InputError
+from kernels import OPS, check
 from kernels import philox_numba as twin
 from kernels.philox_rows import nine_rounds, ulps
 
@@ -118,3 +124,89 @@ def test_bad_arguments_are_named(arguments, message):
 def test_counters_beyond_32_bits_are_named():
     with pytest.raises(InputError, match="c2 must hold"):
         twin.philox(0, 0, 2**32, 0, 1)
+
+
+# Triton, in its interpreter: a process of its own, this file run as a script
+
+
+def test_triton_in_the_interpreter():
+    pytest.importorskip("triton")
+    out = subprocess.run(
+        [sys.executable, __file__],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert out.returncode == 0, out.stdout + out.stderr
+
+
+def interpreted_calls():
+    """Every kind of draw, small, through the table's check."""
+    for name in ("bits", "uniform", "normal"):
+        op = OPS[name]
+        for seed in range(12):
+            rng = np.random.default_rng(seed)
+            dims = {k: int(rng.integers(a, b + 1)) for k, (a, b) in op.dims.items()}
+            dtype = op.dtypes[seed % len(op.dtypes)]
+            check(op, op.load("triton"), op.make(rng, dims, dtype), dtype)
+
+
+def interpreted_known_answers():
+    from kernels import philox_triton
+
+    words = philox_triton.bits(0, (1, 4))[0]
+    assert [f"{w:08x}" for w in words] == KNOWN[0][2].split()
+    at = {"step": 3, "stream": "noise", "first": 2**32 - 40}
+    assert ulps(philox_triton.normal(5, (40, 1001), **at), random.normal(5, (40, 1001), **at)) <= 4
+
+
+def interpreted_angles():
+    """Sine and cosine where u₂ is at every eighth of the circle and next to it."""
+    global cos_sin  # the interpreter looks for what a kernel calls among a module's names
+    import torch
+    import triton
+    import triton.language as tl
+
+    from kernels.philox_triton import cos_sin
+
+    @triton.jit
+    def kernel(angle_ptr, out_ptr, N: tl.constexpr):
+        i = tl.arange(0, N)
+        c, s = cos_sin(tl.load(angle_ptr + i))
+        tl.store(out_ptr + i, c)
+        tl.store(out_ptr + N + i, s)
+
+    at = np.linspace(0, 2 * np.pi, 1009 * 8 + 1).astype(np.float32)
+    near = [np.float32(k * np.pi / 4) for k in range(9)]
+    near += [np.nextafter(a, np.float32(d)) for a in near[1:-1] for d in (0, 9)]
+    angle = np.concatenate([at, near, np.zeros(2**14 - at.size - len(near))]).astype(np.float32)
+    out = torch.zeros(2 * angle.size)
+    kernel[(1,)](torch.from_numpy(angle), out, N=angle.size)
+    exact = np.concatenate([np.cos(angle.astype(float)), np.sin(angle.astype(float))])
+    assert (np.abs(out.numpy() - exact) / np.spacing(np.abs(np.float32(exact)))).max() <= 3
+
+
+def interpreted_wide_counters():
+    """What the cast to uint32 is for: without it the words are another generator's."""
+    import torch
+    import triton
+    import triton.language as tl
+
+    @triton.jit
+    def kernel(out_ptr):
+        c = tl.arange(0, 4).to(tl.int64)
+        words = tl.philox(0, c, c * 0, c * 0, c * 0)
+        tl.store(out_ptr + tl.arange(0, 4), words[0].to(tl.int64, bitcast=True))
+
+    out = torch.zeros(4, dtype=torch.int64)
+    kernel[(1,)](out)
+    assert (out.numpy() & 0xFFFFFFFF != random.bits(0, (1, 16))[0, ::4]).all()
+
+
+if __name__ == "__main__":
+    interpreted_calls()
+    interpreted_known_answers()
+    interpreted_angles()
+    interpreted_wide_counters()

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import expit
 
 from core import value
 from core.errors import InputError
@@ -131,15 +130,28 @@ def test_a_chain_samples_the_same_under_the_back_end():
 
 
 @pytest.mark.parametrize(("dtype", "end"), [(np.float32, 87), (np.float64, 700)])
-def test_sigmoid_is_within_two_eps(dtype, end):
+def test_exp_is_within_two_eps(dtype, end):
     a = np.concatenate([np.linspace(-end, end, 100_001), np.linspace(-2, 2, 10_001)]).astype(dtype)
-    h, outside = np.empty_like(a), np.empty(4, dtype)
-    run = twin._sigmoids32 if dtype == np.float32 else twin._sigmoids64
-    run(a, h)
-    exact = expit(a.astype(np.longdouble))
-    assert (np.abs(h - exact) / exact).max() < 2 * np.finfo(dtype).eps
+    e, outside = np.empty_like(a), np.empty(4, dtype)
+    run = twin._exps32 if dtype == np.float32 else twin._exps64
+    run(a, e)
+    exact = np.exp(-a.astype(np.longdouble))
+    assert (np.abs(e - exact) / exact).max() < 2 * np.finfo(dtype).eps
     run(np.array([-np.inf, -1e30, 1e30, np.inf], dtype), outside)
-    np.testing.assert_allclose(outside, [0, 0, 1, 1], atol=1e-37)
+    np.testing.assert_allclose(1 / (1 + outside), [0, 0, 1, 1], atol=1e-37)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_activations_of_hundreds_are_survived(dtype):
+    """Weights that push units beyond any exponential, and back."""
+    arguments = call("nade", {"n": 40, "D": 60, "H": 9}, dtype, seed=7)
+    arguments["W"][:, :3] *= 400
+    arguments["c"][2] = -3000
+    x, p = trace("nade", arguments)
+    forced = probabilities("nade", x, arguments)
+    tau = 64 * np.finfo(dtype).eps * 400  # a's own rounding
+    assert np.abs(p - forced).max() < tau
+    assert np.mean(x != OPS["nade_sample"].load()(**arguments)) < 0.02
 
 
 # MADE in one pass
