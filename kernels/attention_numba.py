@@ -1,7 +1,7 @@
 """Masked attention on the CPU, a block of queries and keys at a time (row K4).
 
 Online softmax (Milakov & Gimelshein, 2018; Dao, FlashAttention-2, 2023): for each block of queries
-the largest score m, the sum l and the output acc are kept and rescaled when a later block of keys
+the largest score m, the sum Z and the output acc are kept and rescaled when a later block of keys
 raises m, so no (Q, K) array exists. Whole heads go to a thread each. Scores are held transposed,
 (keys, queries): every loop over them then runs along the queries and becomes SIMD code without
 reordering a sum. Blocks that no query sees are skipped, blocks that all see need no mask.
@@ -83,9 +83,16 @@ def _hide_unset(s: Any, packed: Any, j0: int, seen: Any) -> None:
 
 @njit(inline="always", **_how)
 def _softmax_block(
-    s: Any, m: Any, l: Any, acc: Any, base: Any, alpha: Any, bits: Any, c: Any
-) -> None:  # noqa: E501, E741
-    """Raise m to the block's largest scores, rescale l and acc by α, turn s into weights."""
+    s: Any,
+    m: Any,
+    Z: Any,
+    acc: Any,
+    base: Any,
+    alpha: Any,
+    bits: Any,
+    c: Any,
+) -> None:
+    """Raise m to the block's largest scores, rescale Z and acc by α, turn s into weights."""
     real = s.dtype.type
     for i in range(m.size):
         alpha[i] = m[i]
@@ -96,14 +103,14 @@ def _softmax_block(
         base[i] = m[i] if m[i] > real(-np.inf) else real(0)
     _exp2_row(alpha, base, bits, c)
     for i in range(m.size):
-        l[i] *= alpha[i]
+        Z[i] *= alpha[i]
         if alpha[i] != real(1):
             for d in range(acc.shape[1]):
                 acc[i, d] *= alpha[i]
     for j in range(s.shape[0]):
         _exp2_row(s[j], base, bits, c)
         for i in range(m.size):
-            l[i] += s[j, i]
+            Z[i] += s[j, i]
 
 
 @njit(inline="always", **_how)
@@ -115,12 +122,12 @@ def _read_seen(v: Any, seen: Any, copy: Any) -> None:
 
 
 @njit(inline="always", **_how)
-def _finish(out: Any, m: Any, l: Any) -> None:  # noqa: E741
+def _finish(out: Any, m: Any, Z: Any) -> None:
     """Divide by the sum; m becomes the logarithm of Σ exp in nats, −inf where nothing was seen."""
     real = out.dtype.type
     for i in range(m.size):
-        weight = real(1) / l[i] if l[i] != real(0) else real(0)
-        m[i] = (m[i] + real(np.log2(l[i]))) * real(_LN2)
+        weight = real(1) / Z[i] if Z[i] != real(0) else real(0)
+        m[i] = (m[i] + real(np.log2(Z[i]))) * real(_LN2)
         for d in range(out.shape[1]):
             out[i, d] *= weight
 
@@ -133,10 +140,10 @@ def _attend_block(
     start, stop, packed = mask
     n, D = q.shape
     square, copy, product, rows = work
-    l, base, alpha = rows[0, :n], rows[1, :n], rows[2, :n]  # noqa: E741
+    Z, base, alpha = rows[0, :n], rows[1, :n], rows[2, :n]
     seen = np.empty(_BLOCK, np.int64)
     acc[:] = q.dtype.type(0)
-    l[:] = q.dtype.type(0)
+    Z[:] = q.dtype.type(0)
     m[:] = q.dtype.type(-np.inf)
     first, full_first, full_last, last = ranges
     for b in range(first, last):
@@ -151,12 +158,12 @@ def _attend_block(
                 _hide_outside(s, start, stop, j0, seen)
             _read_seen(v[j0:j1], seen, copy)
             block_v = copy[: j1 - j0]
-        _softmax_block(s, m, l, acc, base, alpha, bits[:n], c)
+        _softmax_block(s, m, Z, acc, base, alpha, bits[:n], c)
         np.dot(s.T, block_v, product[:n])
         for i in range(n):
             for d in range(D):
                 acc[i, d] += product[i, d]
-    _finish(acc, m, l)
+    _finish(acc, m, Z)
 
 
 @njit(parallel=True, **_how)

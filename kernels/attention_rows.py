@@ -155,6 +155,7 @@ ROWS = [
         definition="reference.attention:masked_attention",
         twins={
             "numba": "kernels.attention_numba:masked_attention",
+            "triton": "kernels.attention_torch:masked_attention_arrays",
         },
         make=make,
         dims={

@@ -151,7 +151,7 @@ ROWS = [
         name="step",
         rows=("K5",),
         definition="reference.ops:step",
-        twins={"numba": "kernels.diffusion_numba:step"},
+        twins={"numba": "kernels.diffusion_numba:step", "triton": "kernels.diffusion_triton:step"},
         make=_make,
         dims={
             "B": (0, 6),

@@ -48,7 +48,7 @@ def _settle(x: Any, k: int, edges: Any) -> int:
 def _uniform(x: Any, edges: Any, scale: float, slack: float, out: Any) -> None:
     """out[j] = bin of x[j], or edges.size − 1 where x[j] is outside or NaN."""
     low, high, bins = edges[0], edges[-1], edges.size - 1
-    risky = 0
+    risky: Any = 0
     for j in range(x.size):
         v = np.float64(x[j])
         inside = (v >= low) & (v <= high)
@@ -177,15 +177,19 @@ def _count_rows(x: Any, axes: Any, tables: Any, counts: Any) -> None:
 def _flat_bins(x: Any, axes: Any, total: int, column: Any, out: Any) -> None:
     """out[j] = the flattened bin of row j, or `total` where any coordinate is outside."""
     edges, guides, edge_at, guide_at, ways, scales, slacks = axes
-    m = len(x)
+    m, lost = len(x), np.uint32(total)
+    dense = np.empty(_BLOCK, x.dtype)  # a column side by side: SIMD needs that
+    for j in range(m):
+        out[j] = 0
     for d in range(x.shape[1]):
         e, g = edges[edge_at[d] : edge_at[d + 1]], guides[guide_at[d] : guide_at[d + 1]]
-        _bins_of(x[:, d], e, ways[d], scales[d], slacks[d], g, column)
+        for j in range(m):
+            dense[j] = x[j, d]
+        _bins_of(dense[:m], e, ways[d], scales[d], slacks[d], g, column)
         bins = np.uint32(e.size - 1)
         for j in range(m):
-            flat = (out[j] * bins if d > 0 else np.uint32(0)) + column[j]
-            lost = (column[j] == bins) | ((d > 0) & (out[j] == np.uint32(total)))
-            out[j] = np.uint32(total) if lost else flat
+            inside = (column[j] != bins) & (out[j] != lost)
+            out[j] = np.uint32(out[j] * bins + column[j]) if inside else lost
 
 
 @njit(parallel=True, **_how)

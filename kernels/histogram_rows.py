@@ -22,11 +22,16 @@ def _edges(rng: np.random.Generator, bins: int, kind: int) -> Any:
     return [even, uneven, crowded, even.astype(np.float32), infinite, even * 1e6 + 1e9][kind]
 
 
-def _values(rng: np.random.Generator, n: int, dtype: str, edges: Any) -> Any:
-    """Values in and out of range, on edges and next to them, NaN and infinities; any stride."""
+def _values(rng: np.random.Generator, n: int, dtype: str, edges: Any, odd_share: float) -> Any:
+    """Values in and out of range; a share of them on edges, next to them, NaN or infinite; strided.
+
+    odd_share 0 is what benchmarks take: dense normal draws and nothing else.
+    """
     if dtype in _MAGNITUDES:
         top = _MAGNITUDES[dtype]
         return rng.integers(0 if dtype == "uint8" else -top, top, 2 * n).astype(dtype)[::2]
+    if odd_share == 0:
+        return rng.normal(size=n).astype(dtype)
     x = rng.normal(size=2 * n).astype(dtype)
     finite = edges[np.isfinite(edges)].astype(dtype)
     special = np.concatenate(
@@ -37,7 +42,7 @@ def _values(rng: np.random.Generator, n: int, dtype: str, edges: Any) -> Any:
             np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], dtype),
         ]
     )
-    odd = rng.random(2 * n) < 0.3
+    odd = rng.random(2 * n) < odd_share
     x[odd] = rng.choice(special, odd.sum())
     return x[:: 2 if rng.random() < 0.5 else -2][:n]
 
@@ -49,7 +54,10 @@ def dtype_like(x: float, dtype: str) -> Any:
 
 def _make(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
     edges = _edges(rng, dims["bins"], dims["edges"])
-    arguments: Arguments = {"x": _values(rng, dims["n"], dtype, edges), "edges": edges}
+    arguments: Arguments = {
+        "x": _values(rng, dims["n"], dtype, edges, dims["odd"] / 10),
+        "edges": edges,
+    }
     if dims["weighted"]:
         arguments["weights"] = rng.normal(size=dims["n"])
     return arguments
@@ -57,7 +65,7 @@ def _make(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
 
 def _make_nd(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
     edges = [_edges(rng, dims["bins"] + j, dims["edges"]) for j in range(dims["axes"])]
-    x = np.stack([_values(rng, dims["n"], dtype, e) for e in edges], axis=1)
+    x = np.stack([_values(rng, dims["n"], dtype, e, dims["odd"] / 10) for e in edges], axis=1)
     x = x if rng.random() < 0.5 else np.asfortranarray(x)
     arguments: Arguments = {"x": x, "edges": edges}
     if dims["weighted"]:
@@ -139,7 +147,7 @@ ROWS = [
         definition="reference.binning:histogram",
         twins={"numba": "kernels.histogram_numba:histogram"},
         make=_make,
-        dims={"n": (0, 300), "bins": (1, 40), "edges": (0, 5), "weighted": (0, 1)},
+        dims={"n": (0, 300), "bins": (1, 40), "edges": (0, 5), "weighted": (0, 1), "odd": (0, 5)},
         dtypes=_REAL,
         floor=_EXACT,
         cap=_EXACT,
@@ -152,11 +160,11 @@ ROWS = [
         },
         bench={
             "1-D, 10⁷ float64, 100 bins": (
-                {"n": 10_000_000, "bins": 100, "edges": 0, "weighted": 0},
+                {"n": 10_000_000, "bins": 100, "edges": 0, "weighted": 0, "odd": 0},
                 "float64",
             ),
             "1-D, 10⁷ float64, 100 uneven bins": (
-                {"n": 10_000_000, "bins": 100, "edges": 1, "weighted": 0},
+                {"n": 10_000_000, "bins": 100, "edges": 1, "weighted": 0, "odd": 0},
                 "float64",
             ),
         },
@@ -173,6 +181,7 @@ ROWS = [
             "edges": (0, 5),
             "axes": (1, 3),
             "weighted": (0, 1),
+            "odd": (0, 5),
         },
         dtypes=_REAL,
         floor=_EXACT,
@@ -181,7 +190,7 @@ ROWS = [
         wrong={"axes exchanged": nd_transposed},
         bench={
             "2-D, 10⁷ float64, 256²": (
-                {"n": 10_000_000, "bins": 256, "edges": 0, "axes": 2, "weighted": 0},
+                {"n": 10_000_000, "bins": 256, "edges": 0, "axes": 2, "weighted": 0, "odd": 0},
                 "float64",
             ),
         },

@@ -1,8 +1,8 @@
 """Philox 4×32-10 on the CPU: the stream of `core.random`, word for word (row K6).
 
 Counters are numbered along (sample, quad of elements) and made a block at a time: one plane for
-each of the four words, so that a round is a SIMD loop over the block. Words are kept in 64 bits with
-a zero upper half, for which the compiler has one instruction that multiplies 32 × 32 → 64.
+each of the four words, so that a round is a SIMD loop over the block. Words are kept in 64 bits
+with a zero upper half, for which the compiler has one instruction that multiplies 32 × 32 → 64.
 
 Integers and uniforms are equal to the definition's bit for bit. Normals take logarithm, sine and
 cosine from polynomials in float64, whose relative error is below 2⁻³⁰: after the one rounding to

@@ -4,7 +4,8 @@ All uniforms come first, and samples are independent, so the loop over variables
 samples at a time (rows of weights are read once for all of them) and threads share the samples out.
 The arithmetic of a sample does not depend on the others. What is saved, beyond loops that compile:
 
-NADE: as long as bits are 0 the activations stay what they were, and so do the hidden units.
+NADE: as long as bits are 0 the hidden units stay what they were; a bit that is 1 multiplies their
+e^(−a) by e^(−W_d), so that exponentials are taken of weights, once for all the samples.
 MADE: a hidden unit depends on the inputs up to its degree only, so it is computed once, when the
 last of them is known: all D conditionals of a sample cost one forward pass, not D.
 
@@ -25,6 +26,7 @@ from core.errors import InputError
 
 _SAMPLES = 8  # that go through the loop together
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
+_fused: dict[str, Any] = {**_how, "fastmath": {"contract"}}
 _sums: dict[str, Any] = {**_how, "fastmath": {"reassoc", "nsz", "contract"}}
 _LOG2_E = 1 / math.log(2)
 _F = [np.float32(1 / math.factorial(k)) for k in range(8)]
@@ -36,55 +38,55 @@ _LN2_HIGH32, _LN2_LOW32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _LOG2_E32, _MOST32 = np.float32(_LOG2_E), np.float32(87)
 
 
-# σ, from a polynomial that SIMD can evaluate
+# e^x, from a polynomial that SIMD can evaluate
 
 
-@njit(**_how)
-def _sigmoid32(x: Any) -> Any:
-    """1 / (1 + e^(−x)) for float32; relative error < 2 eps on [−87, 87], constant beyond."""
-    y = -min(max(x, -_MOST32), _MOST32)
+@njit(**_fused)
+def _exp32(x: Any) -> Any:
+    """e^x for float32; relative error < 2 eps on [−87, 87], constant beyond."""
+    y = min(max(x, -_MOST32), _MOST32)
     k = np.rint(y * _LOG2_E32)
     r = (y - k * _LN2_HIGH32) - k * _LN2_LOW32
     e = _F0 + r * (_F1 + r * (_F2 + r * (_F3 + r * (_F4 + r * (_F5 + r * (_F6 + r * _F7))))))
     two_to_k = np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return _F0 / (_F0 + e * two_to_k)
+    return e * two_to_k
 
 
-@njit(**_how)
-def _sigmoid64(x: Any) -> Any:
-    """1 / (1 + e^(−x)) for float64; relative error < 2 eps on [−708, 708], constant beyond."""
-    y = -min(max(x, -708.0), 708.0)
+@njit(**_fused)
+def _exp64(x: Any) -> Any:
+    """e^x for float64; relative error < 2 eps on [−708, 708], constant beyond."""
+    y = min(max(x, -708.0), 708.0)
     k = np.rint(y * _LOG2_E)
     r = (y - k * _LN2_HIGH) - k * _LN2_LOW
     e = _D8 + r * (_D9 + r * (_D10 + r * (_D11 + r * (_D12 + r * _D13))))
     e = _D2 + r * (_D3 + r * (_D4 + r * (_D5 + r * (_D6 + r * (_D7 + r * e)))))
     two_to_k = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
-    return 1.0 / (1.0 + (1.0 + r * (1.0 + r * e)) * two_to_k)
+    return (1.0 + r * (1.0 + r * e)) * two_to_k
 
 
-@njit(**_how)
-def _sigmoids32(a: Any, h: Any) -> None:
+@njit(**_fused)
+def _exps32(a: Any, e: Any) -> None:
     for k in range(a.size):
-        h[k] = _sigmoid32(a[k])
+        e[k] = _exp32(-a[k])
 
 
-@njit(**_how)
-def _sigmoids64(a: Any, h: Any) -> None:
+@njit(**_fused)
+def _exps64(a: Any, e: Any) -> None:
     for k in range(a.size):
-        h[k] = _sigmoid64(a[k])
+        e[k] = _exp64(-a[k])
 
 
-def sigmoids(a: Any, h: Any) -> None:
-    """h = σ(a), elementwise, from inside compiled code."""
+def exps(a: Any, e: Any) -> None:
+    """e = exp(−a), elementwise, from inside compiled code."""
     raise NotImplementedError
 
 
-@overload(sigmoids)
-def _sigmoids(a: Any, h: Any) -> Any:
-    which = _sigmoids32 if a.dtype == numba.float32 else _sigmoids64
+@overload(exps)
+def _exps(a: Any, e: Any) -> Any:
+    which = _exps32 if a.dtype == numba.float32 else _exps64
 
-    def run(a: Any, h: Any) -> None:
-        which(a, h)
+    def run(a: Any, e: Any) -> None:
+        which(a, e)
 
     return run
 
@@ -122,19 +124,52 @@ def _decide(logit: Any, u: Any, x: Any, p: Any, s: int, i: int) -> bool:
 
 
 @njit(**_how)
-def _nade(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
-    H = c.size
-    a = np.zeros((len(u), (H + 15) // 16 * 16), u.dtype)  # whole registers
-    h = np.empty_like(a)
-    for s in range(len(u)):
-        a[s, :H] = c
-        sigmoids(a[s], h[s])
+def _nade_far(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
+    """One sample by the recursion itself, where e^(−a) would leave the range of its dtype."""
+    one, a, h = b.dtype.type(1), c.copy(), np.empty_like(c)
     for d in range(order.size):
+        exps(a, h)
+        for k in range(h.size):
+            h[k] = one / (one + h[k])
+        if _decide(_dot(h, V[d], c.size, b[d]), u.reshape(1, -1), x, p, 0, order[d]):
+            _add(a, one, W[d])
+
+
+@njit(**_how)
+def _units(e: Any, factor: Any, h: Any) -> bool:
+    """e *= factor, h = 1 / (1 + e); whether an e comes near the end of its range."""
+    one, least, most = e.dtype.type(1), e.dtype.type(1e-30), e.dtype.type(1e30)
+    off = 0
+    for k in range(e.size):
+        e_k = e[k] * factor[k]
+        e[k], h[k] = e_k, one / (one + e_k)
+        off |= (e_k < least) | (e_k > most)
+    return off != 0
+
+
+@njit(**_how)
+def _nade(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
+    """e^(−a) in the place of a: a bit multiplies it by e^(−W_d), which all samples share."""
+    H, wide = c.size, (c.size + 15) // 16 * 16  # whole registers
+    e, h = np.empty((len(u), wide), u.dtype), np.empty((len(u), wide), u.dtype)
+    a, factor, far = np.zeros(wide, u.dtype), np.empty(wide, u.dtype), np.zeros(len(u), np.bool_)
+    a[:H] = c
+    exps(a, factor)
+    e[:] = 1
+    for s in range(len(u)):
+        far[s] = _units(e[s], factor, h[s])
+    for d in range(order.size):
+        known = False
         for s in range(len(u)):
             logit = _dot(h[s], V[d], H, b[d])
             if _decide(logit, u, x, p, s, order[d]):
-                _add(a[s, :H], b.dtype.type(1), W[d])
-                sigmoids(a[s], h[s])
+                if not known:
+                    known, a[:H] = True, W[d]
+                    exps(a, factor)
+                far[s] |= _units(e[s], factor, h[s])
+    for s in range(len(u)):
+        if far[s]:
+            _nade_far(u[s], W, V, b, c, order, x[s : s + 1], p[s : s + 1])
 
 
 @njit(**_how)
@@ -368,24 +403,30 @@ def chain_sample(u: Any, first: Any, transitions: Any) -> Any:
 
 
 @njit(**_how)
-def _pick(u: Any, threshold: Any, other: Any, x: Any) -> None:
-    for i in range(len(u)):
-        k = np.int64(np.float64(u[i, 0]) * threshold.size)
-        x[i] = k if u[i, 1] < threshold[k] else other[k]
+def _pick(u: Any, v: Any, threshold: Any, other: Any, x: Any) -> bool:
+    """Whether all of u was in [0, 1)."""
+    good, K = True, threshold.size
+    for i in range(u.size):
+        column = np.float64(u[i]) * K
+        inside = (column >= 0) & (column < K)
+        k = np.int64(column) if inside else 0
+        keep = np.int64(v[i] < threshold[k])  # not a branch, which could not be predicted
+        x[i] = other[k] + keep * (k - other[k])
+        good &= inside
+    return good
 
 
 def alias_draw(u: Any, threshold: Any, other: Any) -> Any:
     """Twin of `reference.alias.alias_draw`. Raises InputError for shapes that don't fit."""
-    u, threshold, other = _uniforms(u), np.asarray(threshold), np.asarray(other)
-    if u.shape[1] != 2 or threshold.shape != other.shape or threshold.ndim != 1:
+    u, threshold, other = np.asarray(u), np.asarray(threshold), np.asarray(other)
+    if u.ndim != 2 or u.shape[1] != 2 or threshold.shape != other.shape or threshold.ndim != 1:
         raise InputError(
             f"u, threshold and other have shapes {u.shape}, {threshold.shape} and {other.shape}; "
             "expected (n, 2), (K,) and (K,)"
         )
-    if other.size and not 0 <= other.min() <= other.max() < other.size:
-        raise InputError(f"other must hold values in 0..{other.size - 1}")
-    if u.size and not (u.min() >= 0 and u.max() < 1 and other.size):
-        raise InputError(f"u ranges over {u.min()}..{u.max()}; expected [0, 1), and K at least 1")
+    if not other.size or not 0 <= other.min() <= other.max() < other.size:
+        raise InputError(f"other must hold values in 0..{other.size - 1}, at least one")
     x = np.empty(len(u), np.int64)
-    _pick(u, threshold, other, x)
+    if not _pick(u[:, 0], u[:, 1], threshold, other, x):
+        raise InputError(f"u ranges over {u.min()}..{u.max()}; expected [0, 1)")
     return x

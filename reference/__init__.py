@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from core.data import Dataset
 
@@ -99,6 +97,8 @@ def _dim_and_bounded(data: Dataset) -> dict[str, Any]:
 
 def _dim_and_levels(data: Dataset) -> dict[str, Any]:
     """How many evenly spaced values in [−1, 1] the data take, if at most 256; None otherwise."""
+    import numpy as np
+
     values = np.unique(data.train.x)
     n = len(values)
     on_grid = 2 <= n <= 256 and np.allclose(values, np.linspace(-1, 1, n), atol=1e-5)

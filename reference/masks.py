@@ -294,9 +294,11 @@ def takes_part(lowered: Intervals | Packed, group: int) -> tuple[Any, Any]:
     `group` query heads share a key head, so the heads of the first are counted in key heads.
     """
     if isinstance(lowered, Packed):
-        sees = lowered.bits.any(-1)
+        sees: Any = lowered.bits.any(-1)
         both = np.bitwise_or.reduce(lowered.bits, -2)
-        used = np.unpackbits(both, axis=-1, count=lowered.k_len, bitorder="little").astype(np.bool_)
+        used: Any = np.unpackbits(both, axis=-1, count=lowered.k_len, bitorder="little").astype(
+            np.bool_
+        )
     else:
         sees, used = lowered.start < lowered.stop, _covered(lowered)
     if used.ndim == 3 and used.shape[1] > 1:

@@ -133,3 +133,70 @@ def test_bad_arguments_are_named(case: str, where: str | None):
     arguments: dict[str, Any] = {"q": GOOD, "k": GOOD, "v": GOOD, **change}
     with backend(where), pytest.raises(InputError, match=named):
         masked_attention(**arguments)
+
+
+# The Triton kernels, in processes of their own
+
+FAST = ("float32", "float16", "odd lengths", "head sizes", "holes", "decoding", "lse", "scales")
+FAST += ("same bits", "operators", "compiled", "bad input", "arrays")
+SLOW = ("long odd lengths",)
+
+
+def run(*arguments: str, interpret: bool) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("torch")
+    pytest.importorskip("triton")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("TRITON_INTERPRET", None)
+    if interpret:
+        environment["TRITON_INTERPRET"] = "1"
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("names", [FAST, pytest.param(SLOW, marks=pytest.mark.slow)])
+def test_triton_kernels_in_the_interpreter(names: tuple[str, ...]):
+    done = run("tests/triton_attention_cases.py", *names, interpret=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split("\n")[:-1] == list(names)
+
+
+BINARIES = (
+    "forward,sm_90,bf16,128,intervals",
+    "dq,sm_90,bf16,64,intervals",
+    "dkv,sm_90,bf16,128,packed",
+    "forward,sm_80,bf16,64,packed",
+    "dkv,gfx942,fp16,64,intervals",
+    "forward,gfx942,fp16,64,intervals",
+)
+
+
+@pytest.mark.parametrize("cells", [BINARIES, pytest.param(("all",), marks=pytest.mark.slow)])
+def test_binaries_keep_to_registers_and_use_tensor_cores(cells: tuple[str, ...]):
+    done = run("-m", "kernels.attention_binaries", *cells, interpret=False)
+    unfit = [line for line in done.stdout.splitlines() if not line.endswith("\tfit")]
+    assert not unfit, "\n".join(unfit)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(done.stdout.splitlines()) >= len(cells)
+
+
+def test_an_unfit_binary_is_noticed():
+    pytest.importorskip("triton")
+    from kernels.attention_binaries import Binary, Cell, fault
+
+    cell = Cell("forward", "sm_90", "bf16", 128, False)
+    assert fault(cell, Binary(255, 0, 0, "HGMMA")) == ""
+    assert fault(cell, Binary(255, 0, 0, "HMMA")) == "HMMA in use"
+    assert fault(cell, Binary(255, 0, 0, "")) == "no tensor core in use"
+    assert fault(cell, Binary(255, 0, 7, "HGMMA")) == "7 spills"
+    assert fault(cell._replace(dtype="fp32"), Binary(255, 0, 0, "")) == ""
+
+
+def test_without_a_gpu_a_tensor_is_refused():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("triton")
+    from kernels import masked_attention as attend
+
+    x = torch.zeros(1, 1, 2, 4)
+    with pytest.raises(InputError, match="q must be on a CUDA device"):
+        attend(x, x, x)

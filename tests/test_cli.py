@@ -445,3 +445,24 @@ def test_settings_of_the_demos_are_valid():
         for demo in row.demos:
             TrainSettings(**{**demo.train, **demo.quick_train})
             runs.complete(row, {**demo.arguments, **demo.quick_arguments})
+
+
+def test_blas_gets_one_thread_unless_told():
+    """The variable works only if nothing imported NumPy before the command line sets it."""
+    code = """
+import os, sys
+os.environ.pop("OPENBLAS_NUM_THREADS", None)
+import reference.cli
+assert "numpy" not in sys.modules
+reference.cli._pin_threads({n})
+import numpy
+from threadpoolctl import threadpool_info
+print([i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"])
+"""
+    for n, threads in ((None, "[1]"), (2, "[2]")):
+        if n is not None and (os.cpu_count() or 1) < n:
+            continue
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(n=n)], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == threads

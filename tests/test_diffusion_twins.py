@@ -146,7 +146,7 @@ def test_triton_in_the_interpreter():
 
 
 def test_triton_compiles_without_spills():
-    assert len(alone("compile").splitlines()) == 12
+    assert len(alone("compile").splitlines()) == 6
 
 
 @pytest.mark.slow
@@ -311,9 +311,7 @@ def compile_draw(kind, even, target):
 def compile_some():
     for target in TARGETS:
         compile_step("*fp32", False, True, target)
-        compile_step("*bf16", True, True, target)
-        compile_step("*fp16", True, False, target)
-        compile_draw(2, True, target)
+        compile_step("*bf16", True, False, target)
 
 
 def compile_all():

@@ -24,7 +24,7 @@ from reference.markov import HomogeneousChain
 from reference.nade import NADE
 
 TAU = 64 * np.finfo(np.float32).eps
-LONG = {"n": 600, "D": 200, "H": 40, "L": 2}  # 120 000 tokens
+LONG = {"n": 1700, "D": 60, "H": 24, "L": 2}  # 102 000 tokens
 NAMES = ("nade", "made", "fvsbn")
 
 
@@ -54,6 +54,14 @@ def test_float64_tokens_are_identical(name):
     assert 0.2 < x.mean() < 0.8
     np.testing.assert_array_equal(x, expected)
     np.testing.assert_allclose(p, probabilities(name, x, arguments), atol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_million_float64_tokens_are_identical(name):
+    arguments = call(name, {**LONG, "n": 17_000}, "float64", seed=3)
+    x, _ = trace(name, arguments)
+    np.testing.assert_array_equal(x, OPS[f"{name}_sample"].load()(**arguments))
 
 
 @pytest.mark.parametrize("name", NAMES)
