@@ -1,11 +1,24 @@
 """The fast twins, each tied to its definition by a row of `OPS` (MISSION row K1)."""
 
+import hashlib
+import os
+from pathlib import Path
 from typing import Any
 
 from kernels.table import BackendError, Op, check, rows, twin
 
 __all__ = ["OPS", "BackendError", "Op", "check", "masked_attention", "rows", "twin"]
 
+
+def _key_numba_cache() -> None:
+    """Numba doesn't see that a function it inlined from another file has changed: key by sources."""
+    here = Path(__file__).parent
+    sources = b"".join(path.read_bytes() for path in sorted(here.glob("*_numba.py")))
+    key = hashlib.sha256(sources).hexdigest()[:16]
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(here / "__pycache__" / f"numba-{key}"))
+
+
+_key_numba_cache()
 OPS = rows()
 """Name of the operation → its row."""
 

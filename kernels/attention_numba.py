@@ -31,7 +31,7 @@ _EXP2 = {
 }
 
 
-@njit(inline="always", **_how)
+@njit(**_how)
 def _exp2_row(s: Any, m: Any, bits: Any, c: Any) -> None:
     """s[i] = 2^(s[i] − m[i]) for s ≤ m; 0 where that is no normal number.
 
@@ -55,7 +55,7 @@ def _exp2_row(s: Any, m: Any, bits: Any, c: Any) -> None:
         s[i] *= power[i]
 
 
-@njit(inline="always", **_how)
+@njit(**_how)
 def _hide_outside(s: Any, start: Any, stop: Any, j0: int, seen: Any) -> None:
     """Scores s (keys, queries) outside the queries' intervals become −inf."""
     hidden = s.dtype.type(-np.inf)
@@ -68,7 +68,7 @@ def _hide_outside(s: Any, start: Any, stop: Any, j0: int, seen: Any) -> None:
         seen[j] = some
 
 
-@njit(inline="always", **_how)
+@njit(**_how)
 def _hide_unset(s: Any, packed: Any, j0: int, seen: Any) -> None:
     """Scores s (keys, queries) whose bit is not set become −inf. packed: (queries, ⌈K/8⌉)."""
     hidden = s.dtype.type(-np.inf)
@@ -81,7 +81,7 @@ def _hide_unset(s: Any, packed: Any, j0: int, seen: Any) -> None:
         seen[j] = some
 
 
-@njit(inline="always", **_how)
+@njit(**_how)
 def _softmax_block(
     s: Any,
     m: Any,
@@ -113,7 +113,7 @@ def _softmax_block(
             Z[i] += s[j, i]
 
 
-@njit(inline="always", **_how)
+@njit(**_how)
 def _read_seen(v: Any, seen: Any, copy: Any) -> None:
     """copy = v, with 0 for the keys that no query of the block sees: those may hold NaN."""
     for j in range(v.shape[0]):
@@ -121,7 +121,7 @@ def _read_seen(v: Any, seen: Any, copy: Any) -> None:
             copy[j, d] = v[j, d] if seen[j] else v.dtype.type(0)
 
 
-@njit(inline="always", **_how)
+@njit(**_how)
 def _finish(out: Any, m: Any, Z: Any) -> None:
     """Divide by the sum; m becomes the logarithm of Σ exp in nats, −inf where nothing was seen."""
     real = out.dtype.type

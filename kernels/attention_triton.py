@@ -344,16 +344,24 @@ def dkv_kernel(
 # (BLOCK_Q, BLOCK_K, stages, warps) by kernel, element size in bytes, and width of the head: those
 # that compile for sm_90 without spills and, at two bytes, to tensor-core instructions.
 CONFIGURATIONS = {
-    ("forward", 2): {64: (128, 128, 3, 4), 128: (128, 64, 3, 8), 256: (128, 64, 2, 8)},
+    ("forward", 2): {64: (128, 64, 3, 4), 128: (128, 64, 3, 8), 256: (128, 32, 2, 8)},
     ("forward", 4): {64: (64, 32, 1, 8), 128: (32, 16, 1, 8), 256: (32, 16, 1, 8)},
-    ("dq", 2): {64: (128, 64, 2, 8), 128: (128, 64, 2, 8), 256: (64, 32, 1, 8)},
-    ("dq", 4): {64: (32, 32, 1, 8), 128: (32, 16, 1, 8), 256: (16, 16, 1, 8)},
+    ("dq", 2): {64: (128, 64, 2, 8), 128: (128, 64, 2, 8), 256: (32, 32, 1, 4)},
+    ("dq", 4): {64: (32, 32, 1, 8), 128: (16, 16, 1, 8), 256: (16, 16, 1, 8)},
     ("dkv", 2): {64: (64, 128, 2, 8), 128: (64, 64, 2, 8), 256: (64, 32, 1, 8)},
     ("dkv", 4): {64: (32, 32, 1, 8), 128: (16, 32, 1, 8), 256: (16, 16, 1, 8)},
 }
-
-OTHER_TARGETS: dict[tuple[str, str, int, int], tuple[int, int, int, int]] = {}
-"""(target, kernel, element size, width) where another target than sm_90 needs its own."""
+# Where another target needs its own to stay in registers.
+OTHER_TARGETS = {
+    ("sm_80", "forward", 2): {64: (128, 64, 3, 8), 128: (64, 64, 2, 4), 256: (64, 32, 1, 8)},
+    ("sm_80", "dq", 2): {128: (64, 64, 2, 8), 256: (64, 32, 1, 8)},
+    ("sm_80", "dkv", 2): {64: (32, 64, 2, 4)},
+    ("gfx942", "forward", 2): {128: (64, 64, 2, 4), 256: (64, 32, 2, 4)},
+    ("gfx942", "dq", 2): {128: (64, 32, 2, 8), 256: (64, 32, 1, 4)},
+    ("gfx942", "dkv", 2): {64: (32, 64, 2, 4), 128: (32, 64, 1, 4), 256: (32, 32, 1, 4)},
+    ("gfx942", "dq", 4): {256: (16, 16, 1, 4)},
+    ("gfx942", "dkv", 4): {64: (16, 32, 1, 8), 256: (16, 16, 1, 4)},
+}
 
 
 def configuration(
@@ -361,6 +369,6 @@ def configuration(
 ) -> tuple[int, int, int, int, int]:
     """(BLOCK_Q, BLOCK_K, stages, warps, BLOCK_D) for heads of this size, 1 … 256."""
     block_d = max(16, triton.next_power_of_2(head))
-    found = CONFIGURATIONS[kernel, itemsize][max(64, block_d)]
-    found = OTHER_TARGETS.get((target, kernel, itemsize, max(64, block_d)), found)
-    return (*found, block_d)
+    width = max(64, block_d)
+    own = OTHER_TARGETS.get((target, kernel, itemsize), {})
+    return (*own.get(width, CONFIGURATIONS[kernel, itemsize][width]), block_d)

@@ -112,7 +112,8 @@ def _tree(entries: Sequence[Entry]) -> str:
         cards.setdefault(entry["model"], entry["folder"])
     drawing = figures.family_tree(list(MODELS.values()), cards)
     return (
-        f'<figure class="wide"><div class="scroll">{drawing}</div>'
+        f'<figure class="wide"><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="Family tree">{drawing}</div>'
         f"<figcaption>{figures.legend()}<p>Left, what a model is; right, the year it was published "
         "and the models it grew out of. The time axis changes pace in 1990.</p>"
         "</figcaption></figure>"
@@ -262,7 +263,7 @@ def _distance_row(row: Entry, baseline: bool) -> str:
 def _table(caption: str, head: Iterable[tuple[str, str]], body: str, note: str) -> str:
     cells = "".join(f'<th scope="col" class="{style}">{title}</th>' for title, style in head)
     return (
-        f'<div class="scroll"><table><caption>{caption}</caption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table><caption>{caption}</caption>'
         f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
         f'<p class="note">{note}</p>'
     )

@@ -4,12 +4,13 @@
     zoo/results.json           the same as figures
     zoo/<model>-<data>/        the run: config, model, log; pictures; result.json
 
-A model whose result.json was made by the same configuration is not trained again, and one whose
-training was interrupted goes on where it was: the job can be stopped and started at will.
+A model whose result.json was made by the same configuration and code is not trained again, and one
+whose training was interrupted goes on where it was: the job can be stopped and started at will.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import platform
@@ -18,6 +19,8 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -213,6 +216,7 @@ def plan_job(
     config = runs.configuration(
         row, data, source=demo.data, arguments=arguments, settings=settings, seed=seed
     )
+    config["code"] = code()
     runs.build(row, config["arguments"], seed)
     return Job(row, data, held_out, demo.data, config, settings, quick)
 
@@ -221,7 +225,7 @@ def plan_job(
 
 
 def _kept(job: Job, folder: Path) -> Entry | None:
-    """The result of an earlier run with the same configuration and version, or None."""
+    """The result of an earlier run with the same configuration and code, or None."""
     try:
         result = read_json(folder / "result.json")
         if result["config"] == _key(job):
@@ -229,6 +233,19 @@ def _kept(job: Job, folder: Path) -> Entry | None:
     except (CheckpointError, KeyError, TypeError):
         pass
     return None
+
+
+@cache
+def code() -> str:
+    """A checksum of the code that results come from: all of core and of reference but the show."""
+    here = Path(__file__).resolve().parent
+    show = {"__main__.py", "cli.py", "figures.py", "progress.py", "report.py"}
+    files = [*(here.parent / "core").rglob("*.py"), *here.glob("*.py")]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        if file.name not in show:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _key(job: Job) -> dict[str, Any]:
@@ -417,9 +434,8 @@ def one_thread() -> Iterator[None]:
     if any(name in os.environ for name in _ENVIRONMENT if name.endswith("THREADS")):
         yield
         return
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
-
-    with threadpool_limits(1, user_api="blas"):
+    threadpoolctl: Any = import_module("threadpoolctl")  # comes with scikit-learn
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
         yield
 
 
