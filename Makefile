@@ -26,7 +26,7 @@ lint: .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# On a machine with an NVIDIA GPU whose Python already has torch, triton and numpy: no .venv, no pip.
+# On a machine with an NVIDIA GPU whose Python already has torch, triton, numpy and scipy: no .venv, no pip.
 gpu:
 	$(PYTHON) -m bench.gpu
 
