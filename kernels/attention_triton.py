@@ -348,14 +348,16 @@ CONFIGURATIONS = {
     ("forward", 4): {64: (64, 32, 1, 8), 128: (32, 16, 1, 8), 256: (32, 16, 1, 8)},
     ("dq", 2): {64: (128, 64, 2, 8), 128: (128, 64, 2, 8), 256: (32, 32, 1, 4)},
     ("dq", 4): {64: (32, 32, 1, 8), 128: (16, 16, 1, 8), 256: (16, 16, 1, 8)},
-    ("dkv", 2): {64: (64, 128, 2, 8), 128: (64, 64, 2, 8), 256: (64, 32, 1, 8)},
+    ("dkv", 2): {64: (64, 128, 2, 8), 128: (32, 128, 2, 8), 256: (64, 32, 1, 8)},
     ("dkv", 4): {64: (32, 32, 1, 8), 128: (16, 32, 1, 8), 256: (16, 16, 1, 8)},
 }
 # Where another target needs its own to stay in registers.
 OTHER_TARGETS = {
-    ("sm_80", "forward", 2): {64: (128, 64, 3, 8), 128: (64, 64, 2, 4), 256: (64, 32, 1, 8)},
+    ("sm_80", "forward", 2): {64: (128, 64, 3, 8), 128: (64, 64, 2, 8), 256: (64, 32, 1, 8)},
     ("sm_80", "dq", 2): {128: (64, 64, 2, 8), 256: (64, 32, 1, 8)},
-    ("sm_80", "dkv", 2): {64: (32, 64, 2, 4)},
+    ("sm_80", "dkv", 2): {64: (32, 64, 2, 4), 128: (64, 64, 2, 8)},
+    ("sm_80", "dq", 4): {16: (16, 16, 1, 4), 64: (32, 16, 1, 8), 256: (16, 16, 1, 4)},
+    ("sm_80", "dkv", 4): {16: (32, 32, 1, 8), 64: (32, 32, 1, 16)},
     ("gfx942", "forward", 2): {128: (64, 64, 2, 4), 256: (64, 32, 2, 4)},
     ("gfx942", "dq", 2): {128: (64, 32, 2, 8), 256: (64, 32, 1, 4)},
     ("gfx942", "dkv", 2): {64: (32, 64, 2, 4), 128: (32, 64, 1, 4), 256: (32, 32, 1, 4)},
@@ -369,6 +371,6 @@ def configuration(
 ) -> tuple[int, int, int, int, int]:
     """(BLOCK_Q, BLOCK_K, stages, warps, BLOCK_D) for heads of this size, 1 … 256."""
     block_d = max(16, triton.next_power_of_2(head))
-    width = max(64, block_d)
     own = OTHER_TARGETS.get((target, kernel, itemsize), {})
-    return (*own.get(width, CONFIGURATIONS[kernel, itemsize][width]), block_d)
+    known = CONFIGURATIONS[kernel, itemsize] | own
+    return (*known.get(block_d, known[max(64, block_d)]), block_d)

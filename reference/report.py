@@ -263,7 +263,8 @@ def _distance_row(row: Entry, baseline: bool) -> str:
 def _table(caption: str, head: Iterable[tuple[str, str]], body: str, note: str) -> str:
     cells = "".join(f'<th scope="col" class="{style}">{title}</th>' for title, style in head)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table><caption>{caption}</caption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
+        f"<table><caption>{caption}</caption>"
         f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
         f'<p class="note">{note}</p>'
     )
