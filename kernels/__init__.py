@@ -11,7 +11,7 @@ __all__ = ["OPS", "BackendError", "Op", "check", "masked_attention", "rows", "tw
 
 
 def _key_numba_cache() -> None:
-    """Numba doesn't see that a function it inlined from another file has changed: key by sources."""
+    """Key the cache by the sources: Numba doesn't see a change in a file it inlined from."""
     here = Path(__file__).parent
     sources = b"".join(path.read_bytes() for path in sorted(here.glob("*_numba.py")))
     key = hashlib.sha256(sources).hexdigest()[:16]

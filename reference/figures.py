@@ -192,11 +192,11 @@ def _window(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _nice_ticks(low: float, high: float) -> list[float]:
-    """Three to seven round numbers that enclose [low, high]."""
+    """Three to eight round numbers that enclose [low, high]."""
     span = (high - low) or max(abs(low), 1.0) * 0.1
-    raw = span / 4
+    raw = span / 5
     power: float = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
     first, last = math.floor(low / step), math.ceil((low + span) / step)
     return [round(i * step, 12) for i in range(first, last + 1)]
 
@@ -213,8 +213,9 @@ def _polyline(
     y_of: Callable[[float], float],
     style: str,
 ) -> str:
-    """A line through the finite points; what rises above the plot is drawn along its upper edge."""
-    points = [(x_of(x), max(y_of(y), 0.0)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+    """A line through the finite points, from where it enters the plot."""
+    pairs = [(x_of(x), y_of(y)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+    points = [(x, y) for x, y in pairs if y >= 0]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return f'<polyline class="{style}" points="{path}"/>'
 
