@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -99,19 +98,7 @@ def run(
     models that it does not suit are then skipped, unless they were named. Raises Interrupted when
     stopped by Ctrl-C and GenzooError if a model failed, after the report on those that are done.
     """
-    with one_thread():
-        return _run(out, names, data, quick, seed, data_dir, watcher or Watcher())
-
-
-def _run(
-    out: Path,
-    names: Sequence[str],
-    data: str | None,
-    quick: bool,
-    seed: int,
-    data_dir: Path | None,
-    watcher: Watcher,
-) -> dict[str, Any]:
+    watcher = watcher or Watcher()
     _make_folder(out)
     rows = [runs.find_row(name) for name in dict.fromkeys(names)] or list(MODELS.values())
     results = {
@@ -422,21 +409,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """BLAS on one thread, unless the environment says how many.
-
-    The zoo's matrices are small: two threads gain nothing (measured: 0 to 15 %) and, on a machine
-    with other work to do, wait for each other most of the time (measured: 50 times slower).
-    """
-    if any(name in os.environ for name in _ENVIRONMENT if name.endswith("THREADS")):
-        yield
-        return
-    threadpoolctl: Any = import_module("threadpoolctl")  # comes with scikit-learn
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):
-        yield
 
 
 @contextmanager
