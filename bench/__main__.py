@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench.machine import describe, pin_threads
+from bench.machine import pin_threads
 
 HERE = Path(__file__).parent
 
@@ -27,6 +27,8 @@ def main() -> int:
     pin_threads(own.threads)
     import pytest
 
+    from reference.zoo import machine
+
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     out = results / f"{platform.node() or 'machine'}-{own.threads}t.json"
@@ -34,7 +36,7 @@ def main() -> int:
     status = int(pytest.main([str(HERE), "-q", f"--benchmark-json={raw}", *rest]))
     if raw.exists() and raw.stat().st_size:
         rows = _rows(json.loads(raw.read_text()))
-        out.write_text(json.dumps({"machine": describe(), "rows": rows}, indent=1) + "\n")
+        out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
         raw.unlink()
         print(_table(rows), f"\nwritten to {out}")
     return status

@@ -15,13 +15,14 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.machine import describe
 from kernels import OPS, Op, check
+from reference.zoo import machine
 
 EXAMPLES, REPEATS = 50, 50
 Row = dict[str, Any]
@@ -39,8 +40,8 @@ def main() -> int:
     out = Path(__file__).parent / "results"
     out.mkdir(exist_ok=True)
     path = out / f"{name.replace(' ', '-')}-{datetime.date.today()}.json"
-    machine = {**describe(), "gpu": name, "torch": torch.__version__}
-    path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    made_on = {**machine(), "gpu": name, "torch": torch.__version__}
+    path.write_text(json.dumps({"machine": made_on, "rows": rows}, indent=1) + "\n")
     print(f"written to {path}")
     return int(any("failed" in row for row in rows))
 
@@ -89,10 +90,8 @@ def time_attention(torch: Any) -> list[Row]:
     for S, D in ((1024, 64), (4096, 64), (4096, 128), (16384, 128)):
         q, k, v = (torch.randn(1, 16, S, D, device="cuda", dtype=torch.bfloat16) for _ in "qkv")
         for label, mask in (("causal", causal()), ("full", full())):
-            ours = _milliseconds(torch, lambda m=mask, a=(q, k, v): masked_attention(*a, m))
-            theirs = _milliseconds(
-                torch, lambda c=label == "causal", a=(q, k, v): peer(*a, is_causal=c)
-            )
+            ours = _milliseconds(torch, partial(masked_attention, q, k, v, mask))
+            theirs = _milliseconds(torch, partial(peer, q, k, v, is_causal=label == "causal"))
             flops = 4 * 16 * S * S * D * (0.5 if label == "causal" else 1)
             rows.append(_row(f"attention {label} {S}×{D} bf16", ours, theirs, flops / ours / 1e9))
     return rows

@@ -238,12 +238,14 @@ def gram(x: Array) -> Array:
 
     One bandwidth at the median sees the shape of the whole, smaller ones the modes inside it.
     The median is taken over the pooled sample, so that relabelling rows doesn't change the kernel
-    and the permutation test keeps its exact size.
+    and the permutation test keeps its exact size; and over distinct points, for sparse data have
+    many equal ones.
     """
     d2 = squared_distances(x)
-    median = np.median(np.sqrt(d2[np.triu_indices(len(x), 1)]))
-    if not median > 0:
-        raise InputError("x and y must hold distinct points: their median distance is 0")
+    pairs = d2[np.triu_indices(len(x), 1)]
+    if not np.any(pairs):
+        raise InputError("x and y must hold distinct points: all their distances are 0")
+    median = np.median(np.sqrt(pairs[pairs > 1e-12 * pairs.max()]))
     kernels = [np.exp(d2 / (-2 * (f * median) ** 2)) for f in _BANDWIDTH_FACTORS]
     return np.asarray(sum(kernels) / len(kernels))
 
@@ -304,8 +306,10 @@ def classifier_accuracy(x: Array, y: Array, *, folds: int = 5, seed: int = 0) ->
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    if len(x) != len(y):
-        raise InputError(f"x and y must have equally many rows, got {len(x)} and {len(y)}")
+    if len(x) != len(y) or len(x) < folds:
+        raise InputError(
+            f"x and y must have equally many rows, {folds} or more, got {len(x)} and {len(y)}"
+        )
     pooled = _pooled(x, y)
     labels = np.repeat([0, 1], [len(x), len(y)])
     state = int(integers(seed, 0, 2**31 - 1, (1,))[0])

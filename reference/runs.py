@@ -18,7 +18,7 @@ import numpy as np
 from core import Array
 from core.checkpoint import Run, write_json
 from core.data import Dataset
-from core.errors import CheckpointError, GenzooError, InputError
+from core.errors import CheckpointError, GenzooError, InputError, Interrupted
 from core.learners import CountLearner, EMLearner, GradientLearner, TrainSettings
 from core.state import parameters, state
 from core.train import History, Progress, fit
@@ -27,6 +27,7 @@ from reference import MODELS, Demo, Model, pictures
 LEARNERS = {"counts": CountLearner, "em": EMLearner, "gradient": GradientLearner}
 """What takes a model's training steps, by `Model.training`."""
 
+_PARTS = ("model", "state")
 _LARGEST = 10_000
 """An argument of a stored model may be this large whatever its file holds."""
 
@@ -42,7 +43,8 @@ def find_row(name: str) -> Model:
 
 def find_demo(row: Model, data: str) -> Demo:
     """The row's settings for the data set called `data`; plain ones if it has none."""
-    return next((demo for demo in row.demos if demo.data == data), Demo(data))
+    plain = Demo(data, quick_train={"epochs": 1})
+    return next((demo for demo in row.demos if demo.data == data), plain)
 
 
 def capabilities(row: Model) -> tuple[str, ...]:
@@ -130,16 +132,23 @@ def train(
     learner = LEARNERS[row.training](model, settings)
     if resume:
         run = _continued(out, config)
-    elif overwrite or not (out / "state.safetensors").exists():
-        run = Run.create(out, config, overwrite=True)
-    else:
+    elif not overwrite and any((out / f"{part}.safetensors").exists() for part in _PARTS):
         raise CheckpointError(f"{out} already holds a run: resume it, or choose another folder")
+    else:
+        run = Run.create(out, config, overwrite=overwrite)
     try:
         history = fit(learner, data, out=out, resume=resume, on_progress=on_progress)
-    finally:
-        if resume and run.config["train"] != config["train"]:
-            write_json(out / "config.json", {**run.config, "train": config["train"]})
+    except Interrupted:
+        _remember(run, config)
+        raise
+    _remember(run, config)
     return model, history
+
+
+def _remember(run: Run, config: Mapping[str, Any]) -> None:
+    """Training went on with these settings: they are the run's from now on."""
+    if run.config["train"] != config["train"]:
+        write_json(run.path / "config.json", {**run.config, "train": config["train"]})
 
 
 def _continued(out: Path, config: Mapping[str, Any]) -> Run:

@@ -38,6 +38,9 @@ SAMPLES_SHOWN = {"image": 64, "point": 1000, "text": 12}
 BOUNDED_ROWS = 2000
 """Test rows on which a bound is estimated: it costs as much as many samples."""
 
+FEWEST_ROWS = 20
+"""Held-out rows below which a distance would say nothing."""
+
 _ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
 
 
@@ -326,7 +329,7 @@ def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
     _save_picture(folder, "samples", picture)
     real = job.data.test.x[:shown]
     _save_picture(folder, "data", runs.show(real, how, color=pictures.PAPER))
-    if "vocabulary" in how:
+    if "vocabulary" in how or job.held_out.count < FEWEST_ROWS:
         return {}
     distance, baseline = job.held_out.distance(samples), job.held_out.baseline
     return {"distance": {**asdict(distance), "baseline": asdict(baseline)}}

@@ -227,7 +227,7 @@ def test_resume_trains_on_for_more_epochs(genzoo, run):
 
 
 def test_what_was_trained_is_not_trained_over(genzoo, run):
-    before = (run / "model.safetensors").read_bytes()
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
     fails(genzoo("train", "fvsbn", "--epochs", 1, "--out", run), "already holds a run", "resume")
     fails(genzoo("train", "nade", "--out", run, "--resume"), "holds a run of fvsbn, not of nade")
     again = ["train", "fvsbn", "--out", run, "--resume"]
@@ -235,7 +235,13 @@ def test_what_was_trained_is_not_trained_over(genzoo, run):
     fails(genzoo(*again, "--data", "eight-gaussians"), "can't be read as binary")
     fails(genzoo(*again, "--lr", 0.5, "--epochs", 3), "lr", "0.5")
     fails(genzoo("train", "fvsbn", "--out", run.parent / "new", "--resume"), "is not a run")
-    assert (run / "model.safetensors").read_bytes() == before
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+
+
+def test_a_config_of_something_else_is_not_overwritten(genzoo, tmp_path):
+    (tmp_path / "config.json").write_text('{"mine": 1}')
+    fails(genzoo("train", "fvsbn", "--epochs", 1, "--out", tmp_path), "already holds another run")
+    assert (tmp_path / "config.json").read_text() == '{"mine": 1}'
 
 
 # Names and arguments

@@ -47,6 +47,14 @@ def test_gram_averages_four_gaussians_around_the_median_distance():
     np.testing.assert_allclose(metrics.gram(x), np.mean(kernels, axis=0), rtol=1e-10)
 
 
+def test_equal_points_do_not_make_the_bandwidth_zero():
+    x = np.zeros((20, 2))
+    x[:3] = [[3, 4], [3, 4], [0, 5]]
+    kernels = [math.exp(-25 / (2 * (f * 5) ** 2)) for f in (0.25, 0.5, 1, 2)]
+    assert metrics.gram(x)[0, 9] == pytest.approx(np.mean(kernels))
+    assert metrics.gram(x)[0, 1] == 1
+
+
 def estimates(estimator, repetitions=400, n=12, m=8):
     """An estimator of MMD² on pairs of samples from one distribution."""
     in_x = (np.arange(n + m) < n)[:, None]
@@ -127,6 +135,12 @@ def test_classifier_guesses_between_equals_and_tells_a_shift():
     assert abs(same.mean - 0.5) < 4 * same.se
     assert same.se == pytest.approx(math.sqrt(same.mean * (1 - same.mean) / 300))
     assert metrics.classifier_accuracy(normal(0, 150), normal(1, 150, shift=3.0)).mean > 0.95
+
+
+@pytest.mark.parametrize(("n", "m"), [(10, 9), (4, 4)])
+def test_classifier_needs_rows_enough(n, m):
+    with pytest.raises(InputError, match="equally many rows, 5 or more"):
+        metrics.classifier_accuracy(normal(0, n), normal(1, m))
 
 
 def test_classifier_is_not_asked_about_what_it_was_trained_on():

@@ -16,7 +16,7 @@ import pytest
 from core.data import load
 from core.errors import GenzooError, InputError, Interrupted
 from core.optim import Diverged
-from reference import FAMILIES, MODELS, cli, figures, pictures, report, runs, zoo
+from reference import FAMILIES, MODELS, cli, figures, metrics, pictures, report, runs, zoo
 
 NAMES = ["bernoulli-mixture", "fvsbn", "vae", "gan"]
 
@@ -26,6 +26,14 @@ def finished(tmp_path_factory):
     """A quick zoo of four models, one of each way to be scored, on real digits."""
     out = tmp_path_factory.mktemp("zoo")
     return out, zoo.run(out, names=NAMES, data="digits", quick=True)
+
+
+@pytest.fixture
+def cheap(monkeypatch):
+    """No random forests, where distances are not the point."""
+    monkeypatch.setattr(
+        metrics, "classifier_accuracy", lambda x, y, seed: metrics.Accuracy(0.5, 0.1)
+    )
 
 
 # results.json
@@ -100,7 +108,7 @@ def test_finished_models_are_kept(finished, tmp_path):
     assert again["models"] == results["models"]
 
 
-def test_another_configuration_is_trained_again(tmp_path):
+def test_another_configuration_is_trained_again(cheap, tmp_path):
     news = []
     watcher = listen_to(news)
     first = zoo.run(tmp_path, names=["naive-bayes"], watcher=watcher)
@@ -145,7 +153,7 @@ def test_ctrl_c_keeps_what_is_finished_and_goes_on_to_the_same_bits(finished, tm
             assert entry[figure] == uninterrupted[figure]
 
 
-def test_damaged_beginnings_are_begun_again(tmp_path):
+def test_damaged_beginnings_are_begun_again(cheap, tmp_path):
     out = tmp_path / "zoo"
     zoo.run(out, names=["fvsbn"], quick=True)
     (folder,) = out.glob("fvsbn-*")
@@ -155,7 +163,7 @@ def test_damaged_beginnings_are_begun_again(tmp_path):
     assert (folder / "result.json").exists()
 
 
-def test_one_failure_does_not_stop_the_others(tmp_path, monkeypatch):
+def test_one_failure_does_not_stop_the_others(cheap, tmp_path, monkeypatch):
     train = runs.train
 
     def diverge(config, *args, **kwargs):
@@ -181,7 +189,7 @@ def test_unknown_names(tmp_path):
         zoo.run(tmp_path, data="digitss")
 
 
-def test_models_that_data_do_not_suit_are_skipped_unless_named(tmp_path, monkeypatch):
+def test_models_that_data_do_not_suit_are_skipped_unless_named(cheap, tmp_path, monkeypatch):
     chosen = {name: MODELS[name] for name in ("histogram", "naive-bayes", "markov-table")}
     monkeypatch.setattr(zoo, "MODELS", chosen)
     x = (np.random.default_rng(0).random((300, 6)) < 0.3).astype(np.uint8)
