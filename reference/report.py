@@ -302,8 +302,11 @@ def _left_out(results: Mapping[str, Any]) -> str:
 def _picture(entry: Entry, folder: Path, name: str, caption: str) -> str:
     path = folder / f"{name}.png"
     if path.exists():
-        style = "pixels" if entry.get("image") else "points"
-        source = base64.b64encode(path.read_bytes()).decode()
+        png = path.read_bytes()
+        source = base64.b64encode(png).decode()
+        style = "image" if entry.get("image") else "points"
+        if entry.get("image") and int.from_bytes(png[16:20]) < 200:  # the width, in IHDR
+            style += " pixels"
         alt = f"{caption} of {entry['title']} on {entry['data']}"
         body = f'<img class="{style}" alt="{escape(alt)}" src="data:image/png;base64,{source}">'
     else:
@@ -329,8 +332,10 @@ def _facts(entry: Entry) -> str:
 
 def _curve(entry: Entry, folder: Path) -> str:
     log = [row for row in read_log(folder / "log.jsonl") if "train" in row]
-    if MODELS[entry["model"]].training == "counts" or len(log) < 2:
+    if MODELS[entry["model"]].training == "counts":
         return '<p class="counted">Fitted by counting, in one pass over the data.</p>'
+    if len(log) < 2:
+        return '<p class="counted">Trained for a single epoch: there is no curve.</p>'
     curves = _curves(entry, log)
     unit = "nats" if "test_nats" in entry and entry["kind"] != "diffusion" else "loss"
     drawing = figures.loss_curve([r["epoch"] for r in log], curves, unit, entry.get("epoch"))
