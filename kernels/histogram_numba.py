@@ -24,6 +24,7 @@ from reference.binning import checked_edges, checked_weights, integers_below, re
 
 _BLOCK = 1024
 _CHUNK = 1 << 16  # rows of one weighted partial sum: fixed, whatever the number of threads
+_CACHED = 1 << 14  # bins of which a first-level cache holds four tables
 _WAVE = 32  # partial sums held at a time
 _UNIFORM, _GUIDED, _SEARCHED = 0, 1, 2
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
@@ -114,7 +115,11 @@ def _bins_of(
 
 @njit(inline="always", **_how)
 def _scatter(index: Any, m: int, tables: Any) -> None:
-    """Add 1 at index[j], into four tables in turn."""
+    """Add 1 at index[j], into four tables in turn, or into one too large to have four times."""
+    if len(tables) == 1:
+        for j in range(m):
+            tables[0, index[j]] += np.uint32(1)
+        return
     whole = m - m % 4
     for j in range(0, whole, 4):
         tables[0, index[j]] += np.uint32(1)
@@ -127,8 +132,8 @@ def _scatter(index: Any, m: int, tables: Any) -> None:
 
 @njit(**_how)
 def _drain(tables: Any, counts: Any) -> None:
-    """Move what the four tables hold into the counts; the last column held the outsiders."""
-    for t in range(4):
+    """Move what the tables hold into the counts; the last column held the outsiders."""
+    for t in range(len(tables)):
         for k in range(counts.size):
             counts[k] += np.int64(tables[t, k])
     tables[:] = 0
@@ -297,7 +302,8 @@ def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
     if weights is not None:
         return _weighted(x, checked_weights(weights, x.shape[:1]), axes).reshape(shape)
     packed, parts = _packed(axes), np.zeros((_tasks(len(x)), math.prod(shape)), np.int64)
-    tables = np.zeros((len(parts), 4, parts.shape[1] + 1), np.uint32)
+    copies = 4 if parts.shape[1] <= _CACHED else 1
+    tables = np.zeros((len(parts), copies, parts.shape[1] + 1), np.uint32)
     for chunk in _dense_floats(x):
         if len(parts) == 1:
             _count_rows(chunk, packed, tables[0], parts[0])
