@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,3 +94,17 @@ def test_readme_commands_are_make_targets():
     assert {"demo", "test"} <= targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.M), f"README names make {target}"
+
+
+def test_readme_examples_run():
+    """The Python in the README that stands on its own; the rest quotes a model's file."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    quoted, example = blocks
+    for line in quoted.splitlines():
+        assert line.strip() in (ROOT / "reference/fvsbn.py").read_text()
+    names: dict[str, Any] = {}
+    exec(example, names)
+    x, t = names["x"].data, np.tanh(names["x"].data)
+    np.testing.assert_allclose(names["dy"].data, 2 * t * (1 - t**2))
+    np.testing.assert_allclose(names["ddy"], 2 * (1 - t**2) * (1 - 3 * t**2))
+    assert x.shape == (5,)
