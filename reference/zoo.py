@@ -102,8 +102,8 @@ def run(
     stopped by Ctrl-C and GenzooError if a model failed, after the report on those that are done.
     """
     watcher = watcher or Watcher()
-    _make_folder(out)
     rows = [runs.find_row(name) for name in dict.fromkeys(names)] or list(MODELS.values())
+    _make_folder(out)
     results = {
         "version": version("genzoo"),
         **_commit(),
