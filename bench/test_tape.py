@@ -1,7 +1,6 @@
 """The tape's price: forward and backward of small operations, where bookkeeping is all there is.
 
-DESIGN's budget, relative to PyTorch on the same machine: elementwise, matmul, reshape, reductions
-at most PyTorch's own cost; concatenate and einsum too.
+The budget is relative to PyTorch on the same machine: no operation may cost more than its own.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A file is written under a temporary name in its own folder, synced to the disk, 
 that happens at once or not at all (POSIX rename(2)), so whoever opens the file finds all of the old
 version or all of the new one. Arrays are stored in the safetensors format, which holds no code.
 
-A run is a folder (DESIGN.md, "reference"):
+A run is a folder:
 
     config.json         model, arguments, data, seed; versions, thread count, BLAS
     model.safetensors   the model to use: what `sample` and `score` load

@@ -230,7 +230,7 @@ class Generator:
         return cls(**state)
 
 
-# The recipe, in the words of KERNELS.md
+# The recipe, bit by bit: what every back end must do
 
 
 def _words(seed: int, samples: int, elements: int, step: int, c3: int, first: int) -> Words:
