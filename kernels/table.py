@@ -35,9 +35,9 @@ class Op:
     name: of the definition. definition, twins: "module:function", the twins by back end.
     make(rng, dims, dtype): keyword arguments of one call, drawn from a NumPy Generator; `dims` are
         integers that hypothesis draws between the bounds given here, `dtypes` what it chooses from.
-    floor, cap: on absolute error, by dtype: a floating result may be wrong by twice what the
-        definition is wrong by in that dtype, plus floor, but by no more than cap. Integer results
-        are exact.
+    floor, cap: by dtype, for results of size 1 (larger ones in proportion): a floating result may
+        be wrong by twice what the definition is wrong by in that dtype, plus floor, but by no more
+        than cap. Integer results are exact.
     laws: functions (arguments, result) that raise AssertionError. wrong: twins with a planted
         fault; the check must reject each.
     bench: dims of the benchmarks, by label. peers: other libraries' versions of the same call.
@@ -119,7 +119,8 @@ def _check_error(op: Op, result: Any, expected: Any, truth: Any, dtype: str) -> 
     finite = np.isfinite(truth)
     error = np.abs(result.astype(np.float64) - truth)[finite].max(initial=0.0)
     own = np.abs(expected.astype(np.float64) - truth)[finite].max(initial=0.0)
-    allowed = min(2 * own + op.floor[dtype], op.cap[dtype])
+    scale = max(1.0, np.abs(truth)[finite].max(initial=0.0))  # an eps is relative to the result
+    allowed = min(2 * own + op.floor[dtype] * scale, op.cap[dtype] * scale)
     assert error <= allowed, f"{op.name}: error {error:.3g}, allowed {allowed:.3g}"
 
 
