@@ -126,7 +126,7 @@ def _finish(out: Any, m: Any, Z: Any) -> None:
     """Divide by the sum; m becomes the logarithm of Σ exp in nats, −inf where nothing was seen."""
     real = out.dtype.type
     for i in range(m.size):
-        weight = real(1) / Z[i] if Z[i] != real(0) else real(0)
+        weight = real(1.0 / Z[i]) if Z[i] != 0.0 else real(0)
         m[i] = (m[i] + real(np.log2(Z[i]))) * real(_LN2)
         for d in range(out.shape[1]):
             out[i, d] *= weight
@@ -134,16 +134,20 @@ def _finish(out: Any, m: Any, Z: Any) -> None:
 
 @njit(**_how)
 def _attend_block(
-    q: Any, k: Any, v: Any, ranges: Any, mask: Any, work: Any, bits: Any, c: Any, acc: Any, m: Any
+    q: Any, k: Any, v: Any, ranges: Any, mask: Any, work: Any, how: Any, acc: Any, m: Any
 ) -> None:
-    """One block of queries q (n, D), already times scale·log2 e → acc (n, D), m = lse (n,)."""
+    """One block of queries q (n, D) → acc (n, D), m = lse (n,); how: factor, bits, c.
+
+    The factor scale·log2 e multiplies scores, not q: rounding q first would cost the small heads.
+    """
+    factor, bits, c = how
     start, stop, packed = mask
     n, D = q.shape
-    square, copy, product, rows = work
-    Z, base, alpha = rows[0, :n], rows[1, :n], rows[2, :n]
+    square, copy, product, rows, sums = work
+    Z, base, alpha = sums[:n], rows[0, :n], rows[1, :n]
     seen = np.empty(_BLOCK, np.int64)
     acc[:] = q.dtype.type(0)
-    Z[:] = q.dtype.type(0)
+    Z[:] = 0.0  # float64: one term after the other, float32 would lose more than pairwise sums do
     m[:] = q.dtype.type(-np.inf)
     first, full_first, full_last, last = ranges
     for b in range(first, last):
@@ -151,6 +155,9 @@ def _attend_block(
         s = square[: (j1 - j0) * n].reshape((j1 - j0, n))
         block_v = v[j0:j1]
         np.dot(k[j0:j1], q.T, s)
+        for j in range(j1 - j0):
+            for i in range(n):
+                s[j, i] *= factor
         if b < full_first or b >= full_last:
             if packed.size:
                 _hide_unset(s, packed, j0, seen)
@@ -168,7 +175,16 @@ def _attend_block(
 
 @njit(parallel=True, **_how)
 def _attend(
-    q: Any, k: Any, v: Any, ranges: Any, masks: Any, no_bits: Any, c: Any, out: Any, lse: Any
+    q: Any,
+    k: Any,
+    v: Any,
+    ranges: Any,
+    masks: Any,
+    factor: Any,
+    no_bits: Any,
+    c: Any,
+    out: Any,
+    lse: Any,
 ) -> None:
     """Every head of q (B, H, Q, D) against its head of k, v (B, H_kv, K, D)."""
     B, H, Q, D = q.shape
@@ -178,7 +194,8 @@ def _attend(
         b, h = head // H, head % H
         square = np.empty(_BLOCK * _BLOCK, q.dtype)
         copy, product = np.empty((_BLOCK, D), q.dtype), np.empty((_BLOCK, D), q.dtype)
-        rows, bits = np.empty((3, _BLOCK), q.dtype), np.empty(_BLOCK, no_bits.dtype)
+        rows, bits = np.empty((2, _BLOCK), q.dtype), np.empty(_BLOCK, no_bits.dtype)
+        sums = np.empty(_BLOCK, np.float64)
         for block in range(ranges.shape[2]):
             i0, i1 = block * _BLOCK, min((block + 1) * _BLOCK, Q)
             _attend_block(
@@ -191,9 +208,8 @@ def _attend(
                     stop[b % stop.shape[0], h % stop.shape[1], i0:i1],
                     packed[b % packed.shape[0], h % packed.shape[1], i0:i1],
                 ),
-                (square, copy, product, rows),
-                bits,
-                c,
+                (square, copy, product, rows, sums),
+                (factor, bits, c),
                 out[b, h, i0:i1],
                 lse[b, h, i0:i1],
             )
@@ -221,10 +237,11 @@ def masked_attention(
     ranges, masks = _lowered(lower(mask, Q, k.shape[2]), (B, H, Q))
     out, lse = np.empty(q.shape, q.dtype), np.empty((B, H, Q), q.dtype)
     no_bits = np.empty(0, np.int32 if q.dtype == np.float32 else np.int64)
-    scaled = np.ascontiguousarray(q) * q.dtype.type(scale / _LN2)
+    factor = q.dtype.type(scale / _LN2)
+    q = np.ascontiguousarray(q)
     k, v = np.ascontiguousarray(k), np.ascontiguousarray(v)
     with _blas().limit(limits=1):
-        _attend(scaled, k, v, ranges, masks, no_bits, _EXP2[q.dtype.name], out, lse)
+        _attend(q, k, v, ranges, masks, factor, no_bits, _EXP2[q.dtype.name], out, lse)
     return (out, lse) if return_lse else out
 
 
