@@ -22,11 +22,13 @@ from numba import njit, prange
 from core.errors import InputError
 from reference.binning import checked_edges, checked_weights, integers_below, real_numbers
 
-_BLOCK = 1024
+_BLOCK = 2048  # values
+_ROWS = 8192  # a table of 256² bins fills the cache: bins are found long before they are counted
 _CHUNK = 1 << 16  # rows of one weighted partial sum: fixed, whatever the number of threads
 _CACHED = 1 << 14  # bins of which a first-level cache holds four tables
 _WAVE = 32  # partial sums held at a time
 _UNIFORM, _GUIDED, _SEARCHED = 0, 1, 2
+_CELLS, _STEPS = 1 << 16, 8  # of a guide, at most
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 
 
@@ -65,18 +67,24 @@ def _uniform(x: Any, edges: Any, scale: float, slack: float, out: Any) -> None:
 
 
 @njit(**_how)
-def _guided(x: Any, edges: Any, scale: float, guide: Any, out: Any) -> None:
-    """As `_uniform`; guide[c] is the bin in which cell c of an even grid begins."""
-    low, high, bins, top = edges[0], edges[-1], edges.size - 1, guide.size - 1
+def _guided(x: Any, edges: Any, upper: Any, scale: float, guide: Any, steps: int, out: Any) -> None:
+    """As `_uniform`; guide[c] is the bin in which cell c of an even grid begins, upper[k] its end.
+
+    No cell reaches over more than `steps` edges: as many compares, and no branch, find the bin.
+    The last cell is that of the outsiders.
+    """
+    low, high, lost = edges[0], edges[-1], np.float64(guide.size - 1)
     for j in range(x.size):
         v = np.float64(x[j])
         inside = (v >= low) & (v <= high)
-        t = (v - low) * scale
-        c = min(np.int32(t if inside else 0.0), top)
-        out[j] = guide[c] if inside else bins
+        out[j] = np.int32((v - low) * scale if inside else lost)
     for j in range(x.size):
-        if out[j] != bins:
-            out[j] = _settle(np.float64(x[j]), out[j], edges)
+        k = guide[out[j]]
+        out[j] = k + np.uint32(x[j] >= upper[k])
+    for _ in range(steps - 1):
+        for j in range(x.size):
+            k = out[j]
+            out[j] = k + np.uint32(x[j] >= upper[k])
 
 
 @njit(**_how)
@@ -99,13 +107,12 @@ def _searched(x: Any, edges: Any, out: Any) -> None:
 
 
 @njit(inline="always", **_how)
-def _bins_of(
-    x: Any, edges: Any, way: int, scale: float, slack: float, guide: Any, out: Any
-) -> None:
+def _bins_of(x: Any, axis: Any, out: Any) -> None:
+    edges, upper, guide, way, steps, scale, slack = axis
     if way == _UNIFORM:
         _uniform(x, edges, scale, slack, out)
     elif way == _GUIDED:
-        _guided(x, edges, scale, guide, out)
+        _guided(x, edges, upper, scale, guide, steps, out)
     else:
         _searched(x, edges, out)
 
@@ -140,57 +147,80 @@ def _drain(tables: Any, counts: Any) -> None:
 
 
 @njit(**_how)
-def _count(
-    x: Any, edges: Any, way: int, scale: float, slack: float, guide: Any, counts: Any
-) -> None:
+def _count(x: Any, axis: Any, counts: Any) -> None:
     """Add the counts of x (n,) to counts (bins,)."""
     index = np.empty(_BLOCK, np.uint32)
     tables = np.zeros((4, counts.size + 1), np.uint32)
     for start in range(0, x.size, _BLOCK):
         m = min(_BLOCK, x.size - start)
-        _bins_of(x[start : start + m], edges, way, scale, slack, guide, index)
+        _bins_of(x[start : start + m], axis, index)
         _scatter(index, m, tables)
-        if (start // _BLOCK) & 0xFFFFF == 0xFFFFF:  # long before a uint32 is full
+        if (start // _BLOCK) & 0x3FFFF == 0x3FFFF:  # before a uint32 is full
             _drain(tables, counts)
     _drain(tables, counts)
 
 
 @njit(parallel=True, **_how)
-def _count_parallel(
-    x: Any, edges: Any, way: int, scale: float, slack: float, guide: Any, parts: Any
-) -> None:
+def _count_parallel(x: Any, axis: Any, parts: Any) -> None:
     size = (x.size + len(parts) - 1) // len(parts)
     for task in prange(len(parts)):
         part = x[min(task * size, x.size) : min((task + 1) * size, x.size)]
-        _count(part, edges, way, scale, slack, guide, parts[task])
+        _count(part, axis, parts[task])
 
 
 @njit(**_how)
 def _count_rows(x: Any, axes: Any, tables: Any, counts: Any) -> None:
     """Add the counts of the rows of x (n, D) to counts, the flattened bins of all axes."""
-    index, column = np.empty(_BLOCK, np.uint32), np.empty(_BLOCK, np.uint32)
-    for start in range(0, len(x), _BLOCK):
-        m = min(_BLOCK, len(x) - start)
+    index, column = np.empty(_ROWS, np.uint32), np.empty(_ROWS, np.uint32)
+    for start in range(0, len(x), _ROWS):
+        m = min(_ROWS, len(x) - start)
         _flat_bins(x[start : start + m], axes, counts.size, column, index)
         _scatter(index, m, tables)
-        if (start // _BLOCK) & 0xFFFFF == 0xFFFFF:
+        if (start // _ROWS) & 0x3FFFF == 0x3FFFF:
             _drain(tables, counts)
     _drain(tables, counts)
 
 
 @njit(**_how)
+def _uniform_pairs(
+    x: Any, first: Any, second: Any, scales: Any, slacks: Any, total: int, out: Any
+) -> bool:
+    """`_flat_bins` of rows x[2j], x[2j + 1], estimated in one go; False if one may be wrong."""
+    low_u, high_u, scale_u, slack_u = first[0], first[-1], scales[0], slacks[0]
+    low_v, high_v, scale_v, slack_v = second[0], second[-1], scales[1], slacks[1]
+    bins, lost = np.uint32(second.size - 1), np.uint32(total)
+    risky: Any = 0
+    for j in range(x.size // 2):
+        u, v = np.float64(x[2 * j]), np.float64(x[2 * j + 1])
+        inside = (u >= low_u) & (u <= high_u) & (v >= low_v) & (v <= high_v)
+        s = (u - low_u) * scale_u if inside else 0.5
+        t = (v - low_v) * scale_v if inside else 0.5
+        k, n = np.int32(s), np.int32(t)
+        f, g = s - np.float64(k), t - np.float64(n)
+        risky += (f < slack_u) | (f > 1.0 - slack_u) | (g < slack_v) | (g > 1.0 - slack_v)
+        out[j] = np.uint32(np.uint32(k) * bins + np.uint32(n)) if inside else lost
+    return bool(risky == 0)
+
+
+@njit(**_how)
 def _flat_bins(x: Any, axes: Any, total: int, column: Any, out: Any) -> None:
     """out[j] = the flattened bin of row j, or `total` where any coordinate is outside."""
-    edges, guides, edge_at, guide_at, ways, scales, slacks = axes
+    edges, uppers, guides, edge_at, guide_at, ways, steps, scales, slacks = axes
+    if x.shape[1] == 2 and ways[0] == _UNIFORM and ways[1] == _UNIFORM:
+        first, second = edges[edge_at[0] : edge_at[1]], edges[edge_at[1] : edge_at[2]]
+        if _uniform_pairs(x.reshape(-1), first, second, scales, slacks, total, out):
+            return
     m, lost = len(x), np.uint32(total)
-    dense = np.empty(_BLOCK, x.dtype)  # a column side by side: SIMD needs that
+    dense = np.empty(_ROWS, x.dtype)  # a column side by side: SIMD needs that
     for j in range(m):
         out[j] = 0
     for d in range(x.shape[1]):
-        e, g = edges[edge_at[d] : edge_at[d + 1]], guides[guide_at[d] : guide_at[d + 1]]
+        e, upper = edges[edge_at[d] : edge_at[d + 1]], uppers[edge_at[d] : edge_at[d + 1]]
+        guide = guides[guide_at[d] : guide_at[d + 1]]
+        axis = (e, upper, guide, ways[d], steps[d], scales[d], slacks[d])
         for j in range(m):
             dense[j] = x[j, d]
-        _bins_of(dense[:m], e, ways[d], scales[d], slacks[d], g, column)
+        _bins_of(dense[:m], axis, column)
         bins = np.uint32(e.size - 1)
         for j in range(m):
             inside = (column[j] != bins) & (out[j] != lost)
@@ -209,10 +239,10 @@ def _count_rows_parallel(x: Any, axes: Any, tables: Any, parts: Any) -> None:
 def _weigh_rows(x: Any, weights: Any, axes: Any, parts: Any) -> None:
     """parts[c] = the sums of weights in chunk c of the rows; one more column for outsiders."""
     for c in prange(len(parts)):
-        index, column = np.empty(_BLOCK, np.uint32), np.empty(_BLOCK, np.uint32)
+        index, column = np.empty(_ROWS, np.uint32), np.empty(_ROWS, np.uint32)
         parts[c] = 0.0
-        for start in range(c * _CHUNK, min((c + 1) * _CHUNK, len(x)), _BLOCK):
-            m = min(_BLOCK, len(x) - start, (c + 1) * _CHUNK - start)
+        for start in range(c * _CHUNK, min((c + 1) * _CHUNK, len(x)), _ROWS):
+            m = min(_ROWS, len(x) - start, (c + 1) * _CHUNK - start)
             _flat_bins(x[start : start + m], axes, parts.shape[1] - 1, column, index)
             for j in range(m):
                 parts[c, index[j]] += weights[start + j]
@@ -239,8 +269,9 @@ class _Axis:
     def __init__(self, edges: Any) -> None:
         self.edges = np.asarray(edges, np.float64)
         self.bins = self.edges.size - 1
-        self.way, self.scale, self.slack = _SEARCHED, 0.0, 0.0
-        self.guide = np.empty(0, np.int32)
+        self.upper = np.append(self.edges[1:-1], [math.nan, math.nan])  # no value passes a NaN
+        self.way, self.steps, self.scale, self.slack = _SEARCHED, 0, 0.0, 0.0
+        self.guide = np.empty(0, np.uint32)
         width = self.edges[-1] - self.edges[0]
         if math.isfinite(width) and width > 0 and math.isfinite(self.bins / width):
             self._try_uniform(width) or self._try_guide(width)
@@ -255,14 +286,31 @@ class _Axis:
         return True
 
     def _try_guide(self, width: float) -> bool:
-        cells = min(8 * self.bins, 1 << 16)
-        starts = self.edges[0] + np.arange(cells + 1) * (width / cells)
-        guide = np.searchsorted(self.edges, starts, side="right") - 1
-        if np.diff(guide).max() > 16:  # many bins in one cell: stepping through would be slow
+        """The fewest cells that reach over one edge at most, or else over _STEPS."""
+        for cells in (4 * self.bins << n for n in range(15)):
+            if cells > _CELLS:
+                break
+            guide, steps = self._guide(cells, width)
+            if steps <= 1:
+                break
+        if steps > _STEPS:  # many bins in one cell: stepping through would be slow
             return False
-        self.way, self.scale = _GUIDED, cells / width
-        self.guide = np.clip(guide[:-1], 0, self.bins - 1).astype(np.int32)
+        self.way, self.steps, self.scale = _GUIDED, steps, len(guide) / width
+        self.guide = np.append(guide, [self.bins - 1, self.bins]).astype(np.uint32)
         return True
+
+    def _guide(self, cells: int, width: float) -> tuple[Any, int]:
+        """The bin in which each cell begins, and the most edges that one reaches over.
+
+        A value whose cell was computed may lie outside it by a rounding, and cells are that wider.
+        """
+        eps = 8 * np.finfo(float).eps * np.abs(self.edges[[0, -1]]).max()
+        starts = self.edges[0] + np.arange(cells + 1) * (width / cells)
+        first, last = (
+            np.clip(np.searchsorted(self.edges, at, side="right") - 1, 0, self.bins - 1)
+            for at in (starts[:-1] - eps, starts[1:] + eps)
+        )
+        return first, int((last - first).max())
 
 
 def _packed(axes: Sequence[_Axis]) -> tuple[Any, ...]:
@@ -270,10 +318,12 @@ def _packed(axes: Sequence[_Axis]) -> tuple[Any, ...]:
     guide_at = np.cumsum([0, *(a.guide.size for a in axes)])
     return (
         np.concatenate([a.edges for a in axes]),
+        np.concatenate([a.upper for a in axes]),
         np.concatenate([a.guide for a in axes]),
         edge_at,
         guide_at,
         np.array([a.way for a in axes]),
+        np.array([a.steps for a in axes]),
         np.array([a.scale for a in axes]),
         np.array([a.slack for a in axes]),
     )
@@ -285,10 +335,10 @@ def histogram(x: Any, edges: Any, weights: Any = None) -> Any:
     if weights is not None:
         weights = checked_weights(weights, x.shape).ravel()
         return _weighted(x.reshape(-1, 1), weights, [axis])
-    how = axis.edges, axis.way, axis.scale, axis.slack, axis.guide
+    how = axis.edges, axis.upper, axis.guide, axis.way, axis.steps, axis.scale, axis.slack
     parts = np.zeros((_tasks(x.size), axis.bins), np.int64)
     for chunk in _dense_floats(x.reshape(-1)):
-        _count(chunk, *how, parts[0]) if len(parts) == 1 else _count_parallel(chunk, *how, parts)
+        _count(chunk, how, parts[0]) if len(parts) == 1 else _count_parallel(chunk, how, parts)
     return parts.sum(axis=0)
 
 

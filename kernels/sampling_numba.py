@@ -24,7 +24,8 @@ from numba.extending import overload
 
 from core.errors import InputError
 
-_SAMPLES = 8  # that go through the loop together
+_SAMPLES = 24  # that go through the loop together, at most
+_FEW = 8  # samples are not worth a parallel region, which costs 50 µs
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 _fused: dict[str, Any] = {**_how, "fastmath": {"contract"}}
 _sums: dict[str, Any] = {**_how, "fastmath": {"reassoc", "nsz", "contract"}}
@@ -35,7 +36,36 @@ _D = [1 / math.factorial(k) for k in range(14)]
 _D2, _D3, _D4, _D5, _D6, _D7, _D8, _D9, _D10, _D11, _D12, _D13 = _D[2:]
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _LN2_HIGH32, _LN2_LOW32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_LEAST32, _LEAST64 = np.float32(1e-30).view(np.uint32), np.float64(1e-30).view(np.uint64)
 _LOG2_E32, _MOST32 = np.float32(_LOG2_E), np.float32(87)
+
+
+# Where a positive number stands among its like, as one unsigned integer: below 1e-30 is above all.
+
+
+@njit(**_how)
+def _order_of32(x: Any) -> Any:
+    return np.uint32(np.float32(x).view(np.uint32) - _LEAST32)
+
+
+@njit(**_how)
+def _order_of64(x: Any) -> Any:
+    return np.uint64(np.float64(x).view(np.uint64) - _LEAST64)
+
+
+def order_of(x: Any) -> Any:
+    """The bits of x less those of 1e-30, from inside compiled code."""
+    raise NotImplementedError
+
+
+@overload(order_of)
+def _order_of(x: Any) -> Any:
+    which = _order_of32 if x == numba.float32 else _order_of64
+
+    def run(x: Any) -> Any:
+        return which(x)
+
+    return run
 
 
 # e^x, from a polynomial that SIMD can evaluate
@@ -92,9 +122,22 @@ def _exps(a: Any, e: Any) -> Any:
 
 
 @njit(**_how)
-def _probability(logit: Any) -> float:
-    """σ of one logit, to the last digit of float64."""
-    return 1.0 / (1.0 + math.exp(-np.float64(logit)))
+def _reaches(u: Any) -> Any:
+    """log(u / (1 − u)) in float64: u < σ(l) where that is < l, and no exponential has to wait."""
+    reach = np.empty(u.shape, np.float64)
+    for s in range(len(u)):
+        for i in range(u.shape[1]):
+            v = np.float64(u[s, i])
+            reach[s, i] = math.log(v / (1.0 - v)) if v > 0.0 else -math.inf
+    return reach
+
+
+@njit(**_how)
+def _probabilities(p: Any) -> None:
+    """p = σ(p), in float64 up to the last rounding."""
+    for s in range(len(p)):
+        for i in range(p.shape[1]):
+            p[s, i] = 1.0 / (1.0 + _exp64(-np.float64(p[s, i])))
 
 
 @njit(**_sums)
@@ -116,76 +159,88 @@ def _add(a: Any, factor: Any, b: Any) -> None:
 
 
 @njit(**_how)
-def _decide(logit: Any, u: Any, x: Any, p: Any, s: int, i: int) -> bool:
-    """Draw variable i of sample s."""
-    p[s, i] = _probability(logit)
-    x[s, i] = u[s, i] < p[s, i]
-    return bool(u[s, i] < p[s, i])
+def _decide(logit: Any, reach: Any, x: Any, p: Any, s: int, i: int) -> bool:
+    """Draw variable i of sample s; p keeps the logit."""
+    bit = bool(reach[s, i] < logit)
+    p[s, i], x[s, i] = logit, bit
+    return bit
 
 
 @njit(**_how)
-def _nade_far(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
+def _nade_far(reach: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
     """One sample by the recursion itself, where e^(−a) would leave the range of its dtype."""
     one, a, h = b.dtype.type(1), c.copy(), np.empty_like(c)
     for d in range(order.size):
         exps(a, h)
         for k in range(h.size):
             h[k] = one / (one + h[k])
-        if _decide(_dot(h, V[d], c.size, b[d]), u.reshape(1, -1), x, p, 0, order[d]):
+        if _decide(_dot(h, V[d], c.size, b[d]), reach, x, p, 0, order[d]):
             _add(a, one, W[d])
 
 
 @njit(**_how)
 def _units(e: Any, factor: Any, h: Any) -> bool:
     """e *= factor, h = 1 / (1 + e); whether an e comes near the end of its range."""
-    one, least, most = e.dtype.type(1), e.dtype.type(1e-30), e.dtype.type(1e30)
-    off = 0
+    one, most = e.dtype.type(1), e.dtype.type(1e30)
+    worst = order_of(one)
     for k in range(e.size):
         e_k = e[k] * factor[k]
         e[k], h[k] = e_k, one / (one + e_k)
-        off |= (e_k < least) | (e_k > most)
-    return off != 0
+        worst = max(worst, order_of(e_k))
+    return bool(worst > order_of(most))
+
+
+@njit(**_how)
+def _ones(rows: int, n: int, like: Any) -> Any:
+    """Ones (rows, n) of this dtype, from the start of a cache line on."""
+    raw = np.ones(rows * n + 64 // like.itemsize, like.dtype)
+    start = -raw.ctypes.data % 64 // like.itemsize
+    return raw[start : start + rows * n].reshape((rows, n))
 
 
 @njit(**_how)
 def _nade(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
     """e^(−a) in the place of a: a bit multiplies it by e^(−W_d), which all samples share."""
-    H, wide = c.size, (c.size + 15) // 16 * 16  # whole registers
-    e, h = np.empty((len(u), wide), u.dtype), np.empty((len(u), wide), u.dtype)
-    a, factor, far = np.zeros(wide, u.dtype), np.empty(wide, u.dtype), np.zeros(len(u), np.bool_)
-    a[:H] = c
-    exps(a, factor)
-    e[:] = 1
+    H, wide, reach = c.size, (c.size + 15) // 16 * 16, _reaches(u)  # whole registers
+    e, h = _ones(len(u), wide, u), _ones(len(u), wide, u)
+    factor, far = _ones(1, wide, u)[0], np.zeros(len(u), np.bool_)
+    logit, ones = np.empty(len(u), u.dtype), np.empty(len(u), np.int64)
+    exps(c, factor)
     for s in range(len(u)):
         far[s] = _units(e[s], factor, h[s])
     for d in range(order.size):
-        known = False
         for s in range(len(u)):
-            logit = _dot(h[s], V[d], H, b[d])
-            if _decide(logit, u, x, p, s, order[d]):
-                if not known:
-                    known, a[:H] = True, W[d]
-                    exps(a, factor)
-                far[s] |= _units(e[s], factor, h[s])
+            logit[s] = _dot(h[s], V[d], H, b[d])
+        count = 0
+        for s in range(len(u)):  # which are 1: a branch that nothing can foresee would cost more
+            ones[count] = s
+            count += _decide(logit[s], reach, x, p, s, order[d])
+        if count:
+            exps(W[d], factor)
+        for s in ones[:count]:
+            far[s] |= _units(e[s], factor, h[s])
     for s in range(len(u)):
         if far[s]:
-            _nade_far(u[s], W, V, b, c, order, x[s : s + 1], p[s : s + 1])
+            at = slice(s, s + 1)
+            _nade_far(reach[at], W, V, b, c, order, x[at], p[at])
+    _probabilities(p)
 
 
 @njit(**_how)
 def _fvsbn(u: Any, W: Any, b: Any, order: Any, x: Any, p: Any) -> None:
     """W and b in the order of the variables: row d weighs the d before it."""
-    past = np.zeros((len(u), order.size), u.dtype)
+    past, reach = np.zeros((len(u), order.size), u.dtype), _reaches(u)
     for d in range(order.size):
         for s in range(len(u)):
             logit = _dot(W[d], past[s], d, b[d])
-            past[s, d] = _decide(logit, u, x, p, s, order[d])
+            past[s, d] = _decide(logit, reach, x, p, s, order[d])
+    _probabilities(p)
 
 
 @njit(**_how)
 def _made(u: Any, W: Any, b: Any, begin: Any, order: Any, x: Any, p: Any) -> None:
     """W, b, begin: of `made_plan`. At d, what the first d variables determine is worked out."""
-    D, a = order.size, np.empty((len(u), b.size), u.dtype)
+    D, a, reach = order.size, np.empty((len(u), b.size), u.dtype), _reaches(u)
     for s in range(len(u)):
         a[s] = b
     for d in range(D):
@@ -200,38 +255,46 @@ def _made(u: Any, W: Any, b: Any, begin: Any, order: Any, x: Any, p: Any) -> Non
                         _add(a[s, base + units + low : base + units + above], h, row)
             at, base = at + units * above, base + units
         for s in range(len(u)):
-            bit = _decide(a[s, base + d], u, x, p, s, order[d])
+            bit = _decide(a[s, base + d], reach, x, p, s, order[d])
             a[s, d] = 1 if bit else -1
+    _probabilities(p)
 
 
 # The same for many
 
 
 @njit(parallel=True, **_how)
-def _nade_parallel(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
-    for task in prange((len(u) + _SAMPLES - 1) // _SAMPLES):
-        i, j = task * _SAMPLES, min((task + 1) * _SAMPLES, len(u))
+def _nade_parallel(
+    u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any, size: int
+) -> None:
+    for task in prange((len(u) + size - 1) // size):
+        i, j = task * size, min((task + 1) * size, len(u))
         _nade(u[i:j], W, V, b, c, order, x[i:j], p[i:j])
 
 
 @njit(parallel=True, **_how)
-def _fvsbn_parallel(u: Any, W: Any, b: Any, order: Any, x: Any, p: Any) -> None:
-    for task in prange((len(u) + _SAMPLES - 1) // _SAMPLES):
-        i, j = task * _SAMPLES, min((task + 1) * _SAMPLES, len(u))
+def _fvsbn_parallel(u: Any, W: Any, b: Any, order: Any, x: Any, p: Any, size: int) -> None:
+    for task in prange((len(u) + size - 1) // size):
+        i, j = task * size, min((task + 1) * size, len(u))
         _fvsbn(u[i:j], W, b, order, x[i:j], p[i:j])
 
 
 @njit(parallel=True, **_how)
-def _made_parallel(u: Any, W: Any, b: Any, begin: Any, order: Any, x: Any, p: Any) -> None:
-    for task in prange((len(u) + _SAMPLES - 1) // _SAMPLES):
-        i, j = task * _SAMPLES, min((task + 1) * _SAMPLES, len(u))
+def _made_parallel(
+    u: Any, W: Any, b: Any, begin: Any, order: Any, x: Any, p: Any, size: int
+) -> None:
+    for task in prange((len(u) + size - 1) // size):
+        i, j = task * size, min((task + 1) * size, len(u))
         _made(u[i:j], W, b, begin, order, x[i:j], p[i:j])
 
 
 def _run(one: Any, many: Any, u: Any, *arguments: Any) -> tuple[Any, Any]:
-    """Few samples on this thread (a parallel region costs 50 µs), many on all."""
+    """Few samples on this thread, many on all."""
     x, p = np.empty_like(u), np.empty_like(u)
-    (one if len(u) <= _SAMPLES else many)(u, *arguments, x, p)
+    if len(u) <= _FEW:
+        one(u, *arguments, x, p)
+    else:
+        many(u, *arguments, x, p, min(-(-len(u) // numba.get_num_threads()), _SAMPLES))
     return x, p
 
 
