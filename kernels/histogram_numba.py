@@ -296,7 +296,8 @@ class _Axis:
         if steps > _STEPS:  # many bins in one cell: stepping through would be slow
             return False
         self.way, self.steps, self.scale = _GUIDED, steps, len(guide) / width
-        self.guide = np.append(guide, [self.bins - 1, self.bins]).astype(np.uint32)
+        # the end of the last cell, and whatever a rounding takes there; the outsiders
+        self.guide = np.append(guide, [guide[-1], self.bins]).astype(np.uint32)
         return True
 
     def _guide(self, cells: int, width: float) -> tuple[Any, int]:
@@ -376,12 +377,12 @@ def _dense_floats(x: Any) -> Iterator[Any]:
     One layout and two dtypes are all that is compiled; NumPy compares integers with the edges in
     float64 as well.
     """
-    if x.flags.c_contiguous and x.dtype.kind == "f":
+    if x.flags.c_contiguous and x.dtype.kind == "f" and x.dtype.isnative:
         yield x
         return
-    dtype = x.dtype if x.dtype.kind == "f" else np.float64
-    for start in range(0, len(x), 1 << 20):
-        yield np.ascontiguousarray(x[start : start + (1 << 20)], dtype)
+    dtype = x.dtype.newbyteorder("=") if x.dtype.kind == "f" else np.float64
+    for start in range(0, len(x), 1 << 17):
+        yield np.ascontiguousarray(x[start : start + (1 << 17)], dtype)
 
 
 def _tasks(n: int) -> int:

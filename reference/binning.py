@@ -8,7 +8,8 @@ chunks add up to the histogram of the whole. `kernels` has the fast twins. MISSI
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -58,16 +59,41 @@ def count_categories(x: Any, levels: int) -> Any:
     return np.bincount(x.ravel(), minlength=levels)
 
 
-def histogram_of_chunks(chunks: Iterable[Any], edges: Any) -> Any:
-    """The histogram of data that don't fit into memory, from an iterator of arrays.
+def histogram_of_chunks(
+    chunks: Iterable[Any], edges: Any, weights: Iterable[Any] | None = None
+) -> Any:
+    """The histogram of data that don't fit into memory, from an iterable of arrays.
 
-    Counts int64 (K,), by whichever back end is chosen.
+    Counts int64 (K,), by whichever back end is chosen; with weights, an iterable of as many arrays,
+    sums float64 (K,). A `numpy.memmap` needs none of this: `histogram` reads it a part at a time.
+    Raises InputError as `histogram` does, and if one iterable ends before the other.
     """
-    edges = checked_edges("edges", edges)
-    total = np.zeros(len(edges) - 1, np.int64)
-    for chunk in chunks:
-        total += histogram(chunk, edges)
+    total = histogram(np.empty(0), edges, None if weights is None else np.empty(0))
+    for chunk in _paired(chunks, weights):
+        total += histogram(chunk[0], edges, *chunk[1:])
     return total
+
+
+def histogram_nd_of_chunks(
+    chunks: Iterable[Any], edges: Sequence[Any], weights: Iterable[Any] | None = None
+) -> Any:
+    """The same for rows (n, D) and edges for each axis: (K_1, …, K_D)."""
+    none = np.empty((0, len(edges)))
+    total = histogram_nd(none, edges, None if weights is None else np.empty(0))
+    for chunk in _paired(chunks, weights):
+        total += histogram_nd(chunk[0], edges, *chunk[1:])
+    return total
+
+
+def _paired(chunks: Iterable[Any], weights: Iterable[Any] | None) -> Iterator[tuple[Any, ...]]:
+    if weights is None:
+        yield from ((chunk,) for chunk in chunks)
+        return
+    for n, (chunk, w) in enumerate(zip_longest(chunks, weights)):
+        if chunk is None or w is None:
+            few, many = ("chunks", "weights") if chunk is None else ("weights", "chunks")
+            raise InputError(f"{few} ends after {n} arrays, but {many} goes on")
+        yield chunk, w
 
 
 def checked_edges(name: str, edges: Any) -> Any:
@@ -101,12 +127,12 @@ def integers_below(x: Any, levels: int) -> Any:
 
 
 def real_numbers(name: str, x: Any) -> Any:
-    """x as an array of float32, float64 or integers; bool and float16 are widened."""
+    """x as float32, float64 or integers, in any byte order; bool and float16 are widened."""
     x = np.asarray(x)
     if x.dtype.kind == "b":
         return x.astype(np.uint8)
     if x.dtype == np.float16:
         return x.astype(np.float32)
-    if x.dtype.kind not in "iu" and x.dtype not in (np.float32, np.float64):
+    if x.dtype.kind not in "iu" and x.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise InputError(f"{name} has dtype {x.dtype}; expected real numbers up to float64")
-    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+    return x
