@@ -26,6 +26,7 @@ _BLOCK = 2048  # values
 _ROWS = 8192  # a table of 256² bins fills the cache: bins are found long before they are counted
 _CHUNK = 1 << 16  # rows of one weighted partial sum: fixed, whatever the number of threads
 _CACHED = 1 << 14  # bins of which a first-level cache holds four tables
+_PART = 1 << 17  # rows that are copied at a time
 _WAVE = 32  # partial sums held at a time
 _UNIFORM, _GUIDED, _SEARCHED = 0, 1, 2
 _CELLS, _STEPS = 1 << 16, 8  # of a guide, at most
@@ -168,30 +169,34 @@ def _count_parallel(x: Any, axis: Any, parts: Any) -> None:
         _count(part, axis, parts[task])
 
 
+# Rows of x: (n, D), or (D, n) where they lie by column
+
+
 @njit(**_how)
-def _count_rows(x: Any, axes: Any, tables: Any, counts: Any) -> None:
-    """Add the counts of the rows of x (n, D) to counts, the flattened bins of all axes."""
+def _count_rows(
+    x: Any, by_column: bool, begin: int, end: int, axes: Any, tables: Any, counts: Any
+) -> None:
+    """Add the counts of rows begin … end − 1 to counts, the flattened bins of all axes."""
     index, column = np.empty(_ROWS, np.uint32), np.empty(_ROWS, np.uint32)
-    for start in range(0, len(x), _ROWS):
-        m = min(_ROWS, len(x) - start)
-        _flat_bins(x[start : start + m], axes, counts.size, column, index)
+    for start in range(begin, end, _ROWS):
+        m = min(_ROWS, end - start)
+        _flat_bins(x, by_column, start, m, axes, counts.size, column, index)
         _scatter(index, m, tables)
-        if (start // _ROWS) & 0x3FFFF == 0x3FFFF:
+        if ((start - begin) // _ROWS) & 0x3FFFF == 0x3FFFF:
             _drain(tables, counts)
     _drain(tables, counts)
 
 
-@njit(**_how)
-def _uniform_pairs(
-    x: Any, first: Any, second: Any, scales: Any, slacks: Any, total: int, out: Any
-) -> bool:
-    """`_flat_bins` of rows x[2j], x[2j + 1], estimated in one go; False if one may be wrong."""
-    low_u, high_u, scale_u, slack_u = first[0], first[-1], scales[0], slacks[0]
-    low_v, high_v, scale_v, slack_v = second[0], second[-1], scales[1], slacks[1]
-    bins, lost = np.uint32(second.size - 1), np.uint32(total)
+@njit(inline="always", **_how)
+def _estimated_pairs(x: Any, y: Any, step: int, gap: int, axes: Any, total: int, out: Any) -> bool:
+    """The flattened bins of (x[step·j], y[step·j + gap]); False if one may be wrong."""
+    edges, _, _, at, _, _, _, scales, slacks = axes
+    low_u, high_u, scale_u, slack_u = edges[0], edges[at[1] - 1], scales[0], slacks[0]
+    low_v, high_v, scale_v, slack_v = edges[at[1]], edges[at[2] - 1], scales[1], slacks[1]
+    bins, lost = np.uint32(at[2] - at[1] - 1), np.uint32(total)
     risky: Any = 0
-    for j in range(x.size // 2):
-        u, v = np.float64(x[2 * j]), np.float64(x[2 * j + 1])
+    for j in range(out.size):
+        u, v = np.float64(x[step * j]), np.float64(y[step * j + gap])
         inside = (u >= low_u) & (u <= high_u) & (v >= low_v) & (v <= high_v)
         s = (u - low_u) * scale_u if inside else 0.5
         t = (v - low_v) * scale_v if inside else 0.5
@@ -203,23 +208,32 @@ def _uniform_pairs(
 
 
 @njit(**_how)
-def _flat_bins(x: Any, axes: Any, total: int, column: Any, out: Any) -> None:
-    """out[j] = the flattened bin of row j, or `total` where any coordinate is outside."""
+def _pairs(x: Any, by_column: bool, start: int, axes: Any, total: int, out: Any) -> bool:
+    """`_flat_bins` of two even axes; each layout has a loop of its own, or SIMD would be lost."""
+    if by_column:
+        return bool(_estimated_pairs(x[0, start:], x[1, start:], 1, 0, axes, total, out))
+    flat = x[start:].reshape(-1)
+    return bool(_estimated_pairs(flat, flat, 2, 1, axes, total, out))
+
+
+@njit(**_how)
+def _flat_bins(
+    x: Any, by_column: bool, start: int, m: int, axes: Any, total: int, column: Any, out: Any
+) -> None:
+    """out[j] = the flattened bin of row start + j, or `total` where a coordinate is outside."""
     edges, uppers, guides, edge_at, guide_at, ways, steps, scales, slacks = axes
-    if x.shape[1] == 2 and ways[0] == _UNIFORM and ways[1] == _UNIFORM:
-        first, second = edges[edge_at[0] : edge_at[1]], edges[edge_at[1] : edge_at[2]]
-        if _uniform_pairs(x.reshape(-1), first, second, scales, slacks, total, out):
-            return
-    m, lost = len(x), np.uint32(total)
-    dense = np.empty(_ROWS, x.dtype)  # a column side by side: SIMD needs that
+    even_pair = ways.size == 2 and ways[0] == _UNIFORM and ways[1] == _UNIFORM
+    if even_pair and _pairs(x, by_column, start, axes, total, out[:m]):
+        return
+    lost, dense = np.uint32(total), np.empty(_ROWS, x.dtype)
     for j in range(m):
         out[j] = 0
-    for d in range(x.shape[1]):
+    for d in range(ways.size):
         e, upper = edges[edge_at[d] : edge_at[d + 1]], uppers[edge_at[d] : edge_at[d + 1]]
         guide = guides[guide_at[d] : guide_at[d + 1]]
         axis = (e, upper, guide, ways[d], steps[d], scales[d], slacks[d])
-        for j in range(m):
-            dense[j] = x[j, d]
+        for j in range(m):  # side by side: SIMD needs that
+            dense[j] = x[d, start + j] if by_column else x[start + j, d]
         _bins_of(dense[:m], axis, column)
         bins = np.uint32(e.size - 1)
         for j in range(m):
@@ -228,11 +242,13 @@ def _flat_bins(x: Any, axes: Any, total: int, column: Any, out: Any) -> None:
 
 
 @njit(parallel=True, **_how)
-def _count_rows_parallel(x: Any, axes: Any, tables: Any, parts: Any) -> None:
-    size = (len(x) + len(parts) - 1) // len(parts)
+def _count_rows_parallel(
+    x: Any, by_column: bool, n: int, axes: Any, tables: Any, parts: Any
+) -> None:
+    size = (n + len(parts) - 1) // len(parts)
     for task in prange(len(parts)):
-        rows = x[min(task * size, len(x)) : min((task + 1) * size, len(x))]
-        _count_rows(rows, axes, tables[task], parts[task])
+        begin, end = min(task * size, n), min((task + 1) * size, n)
+        _count_rows(x, by_column, begin, end, axes, tables[task], parts[task])
 
 
 @njit(parallel=True, **_how)
@@ -243,7 +259,7 @@ def _weigh_rows(x: Any, weights: Any, axes: Any, parts: Any) -> None:
         parts[c] = 0.0
         for start in range(c * _CHUNK, min((c + 1) * _CHUNK, len(x)), _ROWS):
             m = min(_ROWS, len(x) - start, (c + 1) * _CHUNK - start)
-            _flat_bins(x[start : start + m], axes, parts.shape[1] - 1, column, index)
+            _flat_bins(x, False, start, m, axes, parts.shape[1] - 1, column, index)
             for j in range(m):
                 parts[c, index[j]] += weights[start + j]
 
@@ -355,11 +371,13 @@ def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
     packed, parts = _packed(axes), np.zeros((_tasks(len(x)), math.prod(shape)), np.int64)
     copies = 4 if parts.shape[1] <= _CACHED else 1
     tables = np.zeros((len(parts), copies, parts.shape[1] + 1), np.uint32)
-    for chunk in _dense_floats(x):
+    by_column = bool(x.flags.f_contiguous and not x.flags.c_contiguous)
+    for chunk in _dense_floats(x.T if by_column else x, int(by_column)):
+        n = chunk.shape[int(by_column)]
         if len(parts) == 1:
-            _count_rows(chunk, packed, tables[0], parts[0])
+            _count_rows(chunk, by_column, 0, n, packed, tables[0], parts[0])
         else:
-            _count_rows_parallel(chunk, packed, tables, parts)
+            _count_rows_parallel(chunk, by_column, n, packed, tables, parts)
     return parts.sum(axis=0).reshape(shape)
 
 
@@ -371,8 +389,8 @@ def count_categories(x: Any, levels: int) -> Any:
     return parts.sum(axis=0)
 
 
-def _dense_floats(x: Any) -> Iterator[Any]:
-    """x itself if it is dense and float, else dense float64 copies of parts of it.
+def _dense_floats(x: Any, axis: int = 0) -> Iterator[Any]:
+    """x itself if it is dense and float, else dense floating copies of parts along an axis.
 
     One layout and two dtypes are all that is compiled; NumPy compares integers with the edges in
     float64 as well.
@@ -381,8 +399,9 @@ def _dense_floats(x: Any) -> Iterator[Any]:
         yield x
         return
     dtype = x.dtype.newbyteorder("=") if x.dtype.kind == "f" else np.float64
-    for start in range(0, len(x), 1 << 17):
-        yield np.ascontiguousarray(x[start : start + (1 << 17)], dtype)
+    for start in range(0, x.shape[axis], _PART):
+        part = slice(start, start + _PART)
+        yield np.ascontiguousarray(x[:, part] if axis else x[part], dtype)
 
 
 def _tasks(n: int) -> int:
