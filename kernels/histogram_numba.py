@@ -23,7 +23,7 @@ from core.errors import InputError
 from reference.binning import checked_edges, checked_weights, integers_below, real_numbers
 
 _BLOCK = 2048  # values
-_ROWS = 8192  # a table of 256² bins fills the cache: bins are found long before they are counted
+_ROWS = 1 << 14  # a table of 256² bins fills the cache: bins are found long before they are counted
 _CHUNK = 1 << 16  # rows of one weighted partial sum: fixed, whatever the number of threads
 _CACHED = 1 << 14  # bins of which a first-level cache holds four tables
 _PART = 1 << 17  # rows that are copied at a time
@@ -51,16 +51,14 @@ def _settle(x: Any, k: int, edges: Any) -> int:
 @njit(**_how)
 def _uniform(x: Any, edges: Any, scale: float, slack: float, out: Any) -> None:
     """out[j] = bin of x[j], or edges.size − 1 where x[j] is outside or NaN."""
-    low, high, bins = edges[0], edges[-1], edges.size - 1
+    low, high, lost = edges[0], edges[-1], edges.size - 0.5
     risky: Any = 0
     for j in range(x.size):
         v = np.float64(x[j])
-        inside = (v >= low) & (v <= high)
-        t = (v - low) * scale if inside else 0.5
+        t = (v - low) * scale if (v >= low) & (v <= high) else lost
         k = np.int32(t)
-        f = t - np.float64(k)
-        risky += (f < slack) | (f > 1.0 - slack)
-        out[j] = k if inside else bins
+        risky += abs(t - np.float64(k) - 0.5) > 0.5 - slack
+        out[j] = k
     if risky:
         for j in range(x.size):
             if x[j] >= low and x[j] <= high:
@@ -182,7 +180,7 @@ def _count_rows(
         m = min(_ROWS, end - start)
         _flat_bins(x, by_column, start, m, axes, counts.size, column, index)
         _scatter(index, m, tables)
-        if ((start - begin) // _ROWS) & 0x3FFFF == 0x3FFFF:
+        if ((start - begin) // _ROWS) & 0x1FFFF == 0x1FFFF:  # 2³¹ rows
             _drain(tables, counts)
     _drain(tables, counts)
 
@@ -191,9 +189,9 @@ def _count_rows(
 def _estimated_pairs(x: Any, y: Any, step: int, gap: int, axes: Any, total: int, out: Any) -> bool:
     """The flattened bins of (x[step·j], y[step·j + gap]); False if one may be wrong."""
     edges, _, _, at, _, _, _, scales, slacks = axes
-    low_u, high_u, scale_u, slack_u = edges[0], edges[at[1] - 1], scales[0], slacks[0]
-    low_v, high_v, scale_v, slack_v = edges[at[1]], edges[at[2] - 1], scales[1], slacks[1]
-    bins, lost = np.uint32(at[2] - at[1] - 1), np.uint32(total)
+    low_u, high_u, scale_u = edges[0], edges[at[1] - 1], scales[0]
+    low_v, high_v, scale_v = edges[at[1]], edges[at[2] - 1], scales[1]
+    bins, lost, sure = np.uint32(at[2] - at[1] - 1), np.uint32(total), 0.5 - max(slacks)
     risky: Any = 0
     for j in range(out.size):
         u, v = np.float64(x[step * j]), np.float64(y[step * j + gap])
@@ -201,8 +199,8 @@ def _estimated_pairs(x: Any, y: Any, step: int, gap: int, axes: Any, total: int,
         s = (u - low_u) * scale_u if inside else 0.5
         t = (v - low_v) * scale_v if inside else 0.5
         k, n = np.int32(s), np.int32(t)
-        f, g = s - np.float64(k), t - np.float64(n)
-        risky += (f < slack_u) | (f > 1.0 - slack_u) | (g < slack_v) | (g > 1.0 - slack_v)
+        f, g = abs(s - np.float64(k) - 0.5), abs(t - np.float64(n) - 0.5)
+        risky += (f if f > g else g) > sure
         out[j] = np.uint32(np.uint32(k) * bins + np.uint32(n)) if inside else lost
     return bool(risky == 0)
 
@@ -221,10 +219,22 @@ def _flat_bins(
     x: Any, by_column: bool, start: int, m: int, axes: Any, total: int, column: Any, out: Any
 ) -> None:
     """out[j] = the flattened bin of row start + j, or `total` where a coordinate is outside."""
+    ways = axes[5]
+    if ways.size != 2 or ways[0] != _UNIFORM or ways[1] != _UNIFORM:
+        _axis_by_axis(x, by_column, start, m, axes, total, column, out)
+    elif not _pairs(x, by_column, start, axes, total, out[:m]):
+        for at in range(0, m, _BLOCK):  # only where the estimate may be wrong is it repaired
+            n = min(_BLOCK, m - at)
+            if not _pairs(x, by_column, start + at, axes, total, out[at : at + n]):
+                _axis_by_axis(x, by_column, start + at, n, axes, total, column, out[at:])
+
+
+@njit(**_how)
+def _axis_by_axis(
+    x: Any, by_column: bool, start: int, m: int, axes: Any, total: int, column: Any, out: Any
+) -> None:
+    """`_flat_bins` of any number of axes, each even or not."""
     edges, uppers, guides, edge_at, guide_at, ways, steps, scales, slacks = axes
-    even_pair = ways.size == 2 and ways[0] == _UNIFORM and ways[1] == _UNIFORM
-    if even_pair and _pairs(x, by_column, start, axes, total, out[:m]):
-        return
     lost, dense = np.uint32(total), np.empty(_ROWS, x.dtype)
     for j in range(m):
         out[j] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,9 +65,10 @@ def _make(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
 
 
 def _make_nd(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
-    edges = [_edges(rng, dims["bins"] + j, dims["edges"]) for j in range(dims["axes"])]
+    bins = [dims["bins"] + j * dims["ragged"] for j in range(dims["axes"])]
+    edges = [_edges(rng, b, dims["edges"]) for b in bins]
     x = np.stack([_values(rng, dims["n"], dtype, e, dims["odd"] / 10) for e in edges], axis=1)
-    x = x if rng.random() < 0.5 else np.asfortranarray(x)
+    x = np.asfortranarray(x) if dims["columns"] else x
     arguments: Arguments = {"x": x, "edges": edges}
     if dims["weighted"]:
         arguments["weights"] = rng.normal(size=dims["n"])
@@ -74,8 +76,9 @@ def _make_nd(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
 
 
 def _make_categories(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
-    x = rng.integers(0, dims["levels"], 2 * dims["n"]).astype(dtype)
-    return {"x": x[::2], "levels": dims["levels"]}
+    step = dims.get("step", 1)
+    x = rng.integers(0, dims["levels"], step * dims["n"]).astype(dtype)
+    return {"x": x[::step], "levels": dims["levels"]}
 
 
 def _nothing_twice(arguments: Arguments, result: Any) -> None:
@@ -137,8 +140,76 @@ def misses_the_last(x: Any, levels: int) -> Any:
     return np.bincount(x[: len(x) - len(x) % 4], minlength=levels)
 
 
+# Peers. fast-histogram and boost-histogram are not exact: the benchmark counts where they part.
+
+
+def numpy_histogram(x: Any, edges: Any) -> Any:
+    """np.histogram, given the edges: twice as fast as given their number and range."""
+    return np.histogram(x, edges)[0]
+
+
+def numpy_histogramdd(x: Any, edges: Any) -> Any:
+    """np.histogramdd."""
+    return np.histogramdd(x, edges)[0]
+
+
+def numpy_bincount(x: Any, levels: int) -> Any:
+    """np.bincount."""
+    return np.bincount(x, minlength=levels)
+
+
+def _range(edges: Any, who: str) -> tuple[float, float]:
+    """First and last edge. NotImplementedError if those between are not evenly spaced."""
+    if abs((edges[1] - edges[0]) - (edges[-1] - edges[-2])) > 1e-9:
+        raise NotImplementedError(f"{who} has even bins only")
+    return float(edges[0]), float(edges[-1])
+
+
+def fast_histogram(x: Any, edges: Any) -> Any:
+    """fast-histogram's histogram1d."""
+    from fast_histogram import histogram1d
+
+    return histogram1d(x, len(edges) - 1, _range(edges, "fast-histogram"))
+
+
+def fast_histogram_2d(x: Any, edges: Any) -> Any:
+    """fast-histogram's histogram2d; its histogramdd is slower."""
+    from fast_histogram import histogram2d
+
+    ranges = [_range(e, "fast-histogram") for e in edges]
+    return histogram2d(x[:, 0], x[:, 1], [len(e) - 1 for e in edges], ranges)
+
+
+def _boost_axis(edges: Any) -> Any:
+    import boost_histogram as bh
+
+    try:
+        return bh.axis.Regular(len(edges) - 1, *_range(edges, ""))
+    except NotImplementedError:
+        return bh.axis.Variable(edges)
+
+
+def _boost(columns: Any, edges: Any) -> Any:
+    import boost_histogram as bh
+
+    counts = bh.Histogram(*map(_boost_axis, edges), storage=bh.storage.Int64())
+    return counts.fill(*columns, threads=int(os.environ.get("OMP_NUM_THREADS", 1))).view()
+
+
+def boost_histogram(x: Any, edges: Any) -> Any:
+    """boost-histogram with whole counts, on as many threads as OpenMP may have."""
+    return _boost([x], [edges])
+
+
+def boost_histogram_nd(x: Any, edges: Any) -> Any:
+    """boost-histogram with whole counts, on as many threads as OpenMP may have."""
+    return _boost(x.T, edges)
+
+
 _REAL = ("float32", "float64", "int8", "uint8", "int64")
 _EXACT = dict.fromkeys(_REAL, 1e-9)
+_BENCH = {"n": 10_000_000, "bins": 100, "edges": 0, "weighted": 0, "odd": 0}
+_BENCH_2D = {**_BENCH, "bins": 256, "axes": 2, "ragged": 0}
 
 ROWS = [
     Op(
@@ -159,14 +230,14 @@ ROWS = [
             "NaN counted": counts_nan_as_low,
         },
         bench={
-            "1-D, 10⁷ float64, 100 bins": (
-                {"n": 10_000_000, "bins": 100, "edges": 0, "weighted": 0, "odd": 0},
-                "float64",
-            ),
-            "1-D, 10⁷ float64, 100 uneven bins": (
-                {"n": 10_000_000, "bins": 100, "edges": 1, "weighted": 0, "odd": 0},
-                "float64",
-            ),
+            "1-D, 10⁷ float64, 100 bins": (_BENCH, "float64"),
+            "1-D, 10⁷ float32, 100 bins": (_BENCH, "float32"),
+            "1-D, 10⁷ float64, 100 uneven bins": ({**_BENCH, "edges": 1}, "float64"),
+        },
+        peers={
+            "numpy": numpy_histogram,
+            "fast-histogram": fast_histogram,
+            "boost-histogram": boost_histogram,
         },
     ),
     Op(
@@ -182,6 +253,8 @@ ROWS = [
             "axes": (1, 3),
             "weighted": (0, 1),
             "odd": (0, 5),
+            "ragged": (0, 1),
+            "columns": (0, 1),
         },
         dtypes=_REAL,
         floor=_EXACT,
@@ -189,10 +262,13 @@ ROWS = [
         laws=(_nothing_twice,),
         wrong={"axes exchanged": nd_transposed},
         bench={
-            "2-D, 10⁷ float64, 256²": (
-                {"n": 10_000_000, "bins": 256, "edges": 0, "axes": 2, "weighted": 0, "odd": 0},
-                "float64",
-            ),
+            "2-D, 10⁷ float64, 256²": ({**_BENCH_2D, "columns": 0}, "float64"),
+            "2-D, 10⁷ float64, 256², by columns": ({**_BENCH_2D, "columns": 1}, "float64"),
+        },
+        peers={
+            "numpy": numpy_histogramdd,
+            "fast-histogram": fast_histogram_2d,
+            "boost-histogram": boost_histogram_nd,
         },
     ),
     Op(
@@ -201,10 +277,11 @@ ROWS = [
         definition="reference.binning:count_categories",
         twins={"numba": "kernels.histogram_numba:count_categories"},
         make=_make_categories,
-        dims={"n": (0, 300), "levels": (1, 100)},
+        dims={"n": (0, 300), "levels": (1, 100), "step": (1, 3)},
         dtypes=("int8", "uint8", "int64"),
         laws=(_nothing_twice,),
         wrong={"forgets the rest": misses_the_last},
         bench={"10⁷ uint8, 100 levels": ({"n": 10_000_000, "levels": 100}, "uint8")},
+        peers={"numpy": numpy_bincount},
     ),
 ]

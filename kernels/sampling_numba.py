@@ -36,6 +36,9 @@ _D = [1 / math.factorial(k) for k in range(14)]
 _D2, _D3, _D4, _D5, _D6, _D7, _D8, _D9, _D10, _D11, _D12, _D13 = _D[2:]
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _LN2_HIGH32, _LN2_LOW32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_A = [1 / (2 * k + 1) for k in range(11)]
+_A1, _A2, _A3, _A4, _A5, _A6, _A7, _A8, _A9, _A10 = _A[1:]
+_ROOT_HALF = np.float64(math.sqrt(0.5)).view(np.int64)
 _LEAST32, _LEAST64 = np.float32(1e-30).view(np.uint32), np.float64(1e-30).view(np.uint64)
 _LOG2_E32, _MOST32 = np.float32(_LOG2_E), np.float32(87)
 
@@ -68,7 +71,7 @@ def _order_of(x: Any) -> Any:
     return run
 
 
-# e^x, from a polynomial that SIMD can evaluate
+# e^x and log x, from polynomials that SIMD can evaluate
 
 
 @njit(**_fused)
@@ -92,6 +95,22 @@ def _exp64(x: Any) -> Any:
     e = _D2 + r * (_D3 + r * (_D4 + r * (_D5 + r * (_D6 + r * (_D7 + r * e)))))
     two_to_k = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
     return (1.0 + r * (1.0 + r * e)) * two_to_k
+
+
+@njit(**_fused)
+def _log64(x: Any) -> Any:
+    """log x for finite, normal float64 x > 0, from m = x / 2^k in [√½, √2); error < 2 ulp.
+
+    log m = 2 artanh z, z = (m − 1) / (m + 1).
+    """
+    bits = np.float64(x).view(np.int64)
+    k = (bits - _ROOT_HALF) >> 52
+    m = np.int64(bits - (k << 52)).view(np.float64)
+    z = (m - 1.0) / (m + 1.0)
+    w, exponent = z * z, np.float64(k)
+    a = _A6 + w * (_A7 + w * (_A8 + w * (_A9 + w * _A10)))
+    a = _A1 + w * (_A2 + w * (_A3 + w * (_A4 + w * (_A5 + w * a))))
+    return exponent * _LN2_HIGH + (2.0 * z + (2.0 * z * w * a + exponent * _LN2_LOW))
 
 
 @njit(**_fused)
@@ -128,7 +147,7 @@ def _reaches(u: Any) -> Any:
     for s in range(len(u)):
         for i in range(u.shape[1]):
             v = np.float64(u[s, i])
-            reach[s, i] = math.log(v / (1.0 - v)) if v > 0.0 else -math.inf
+            reach[s, i] = _log64(v / (1.0 - v)) if v > 0.0 else -math.inf
     return reach
 
 
@@ -178,16 +197,24 @@ def _nade_far(reach: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p:
             _add(a, one, W[d])
 
 
-@njit(**_how)
-def _units(e: Any, factor: Any, h: Any) -> bool:
-    """e *= factor, h = 1 / (1 + e); whether an e comes near the end of its range."""
+@njit(**_sums)
+def _units(e: Any, factor: Any, h: Any, v: Any, logit: Any) -> tuple[bool, Any]:
+    """e *= factor, h = 1 / (1 + e); whether an e comes near the end of its range; logit + h·v."""
     one, most = e.dtype.type(1), e.dtype.type(1e30)
     worst = order_of(one)
     for k in range(e.size):
         e_k = e[k] * factor[k]
-        e[k], h[k] = e_k, one / (one + e_k)
+        h_k = one / (one + e_k)
+        e[k], h[k] = e_k, h_k
+        logit += h_k * v[k]
         worst = max(worst, order_of(e_k))
-    return bool(worst > order_of(most))
+    return bool(worst > order_of(most)), logit
+
+
+@njit(**_how)
+def _copy(a: Any, b: Any) -> None:
+    for k in range(a.size):  # a slice that is assigned costs more than the rest of a token
+        b[k] = a[k]
 
 
 @njit(**_how)
@@ -201,24 +228,33 @@ def _ones(rows: int, n: int, like: Any) -> Any:
 @njit(**_how)
 def _nade(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p: Any) -> None:
     """e^(−a) in the place of a: a bit multiplies it by e^(−W_d), which all samples share."""
-    H, wide, reach = c.size, (c.size + 15) // 16 * 16, _reaches(u)  # whole registers
+    wide, reach = (c.size + 15) // 16 * 16, _reaches(u)  # whole registers
     e, h = _ones(len(u), wide, u), _ones(len(u), wide, u)
-    factor, far = _ones(1, wide, u)[0], np.zeros(len(u), np.bool_)
-    logit, ones = np.empty(len(u), u.dtype), np.empty(len(u), np.int64)
+    shared = _ones(2, wide, u)
+    factor, v = shared[0], shared[1]
+    v[:] = 0
+    far, logit = np.zeros(len(u), np.bool_), np.empty(len(u), u.dtype)
+    ones, zeros = np.empty(len(u) + 1, np.int64), np.empty(len(u) + 1, np.int64)
     exps(c, factor)
+    _copy(V[0], v)
     for s in range(len(u)):
-        far[s] = _units(e[s], factor, h[s])
+        far[s], logit[s] = _units(e[s], factor, h[s], v, b[0])
     for d in range(order.size):
-        for s in range(len(u)):
-            logit[s] = _dot(h[s], V[d], H, b[d])
-        count = 0
+        some, others = 0, 0
         for s in range(len(u)):  # which are 1: a branch that nothing can foresee would cost more
-            ones[count] = s
-            count += _decide(logit[s], reach, x, p, s, order[d])
-        if count:
+            ones[some] = zeros[others] = s
+            bit = _decide(logit[s], reach, x, p, s, order[d])
+            some, others = some + bit, others + (not bit)
+        if d + 1 == order.size:
+            break
+        _copy(V[d + 1], v)
+        if some:
             exps(W[d], factor)
-        for s in ones[:count]:
-            far[s] |= _units(e[s], factor, h[s])
+        for s in ones[:some]:
+            over, logit[s] = _units(e[s], factor, h[s], v, b[d + 1])
+            far[s] |= over
+        for s in zeros[:others]:
+            logit[s] = _dot(h[s], v, wide, b[d + 1])
     for s in range(len(u)):
         if far[s]:
             at = slice(s, s + 1)
@@ -251,12 +287,11 @@ def _made(u: Any, W: Any, b: Any, begin: Any, order: Any, x: Any, p: Any) -> Non
                 row = W[at + k * above + low : at + (k + 1) * above]
                 for s in range(len(u)):
                     h = a[s, base + k]
-                    if layer == 0 or not h <= 0:  # ReLU
+                    if not h <= 0:  # ReLU, and bits that are 0
                         _add(a[s, base + units + low : base + units + above], h, row)
             at, base = at + units * above, base + units
         for s in range(len(u)):
-            bit = _decide(a[s, base + d], reach, x, p, s, order[d])
-            a[s, d] = 1 if bit else -1
+            a[s, d] = _decide(a[s, base + d], reach, x, p, s, order[d])
     _probabilities(p)
 
 
@@ -294,7 +329,9 @@ def _run(one: Any, many: Any, u: Any, *arguments: Any) -> tuple[Any, Any]:
     if len(u) <= _FEW:
         one(u, *arguments, x, p)
     else:
-        many(u, *arguments, x, p, min(-(-len(u) // numba.get_num_threads()), _SAMPLES))
+        threads = numba.get_num_threads()
+        shares = threads * -(-len(u) // (threads * _SAMPLES))  # as many for each thread
+        many(u, *arguments, x, p, -(-len(u) // shares))
     return x, p
 
 
@@ -315,9 +352,19 @@ def _like(u: Any, name: str, array: Any, *shape: int) -> Any:
     return np.ascontiguousarray(array)
 
 
+@njit(**_how)
+def _each_once(order: Any) -> bool:
+    seen = np.zeros(order.size, np.bool_)
+    for i in order:
+        if i < 0 or i >= order.size or seen[i]:
+            return False
+        seen[i] = True
+    return True
+
+
 def _order(order: Any, dim: int) -> Any:
     order = np.asarray(order, np.int64)
-    if order.shape != (dim,) or not np.array_equal(np.sort(order), np.arange(dim)):
+    if order.shape != (dim,) or not _each_once(order):
         raise InputError(f"order must hold each of 0, …, {dim - 1} once, got shape {order.shape}")
     return order
 
@@ -366,11 +413,21 @@ def _last_row(W: Any, rows: Any) -> Any:
 
 
 @njit(**_how)
-def _gather(W: Any, rows: Any, columns: Any, out: Any) -> None:
+def _column_sums(W: Any) -> Any:
+    total = np.zeros(W.shape[1])
+    for i in range(len(W)):
+        w = W[i]
+        for k in range(w.size):
+            total[k] += w[k]
+    return total
+
+
+@njit(**_how)
+def _gather(W: Any, rows: Any, columns: Any, scale: int, out: Any) -> None:
     for i in range(rows.size):
         w = W[rows[i]]
         for k in range(columns.size):
-            out[i * columns.size + k] = w[columns[k]]
+            out[i * columns.size + k] = scale * w[columns[k]]
 
 
 def made_plan(layers: Any, order: Any) -> tuple[Any, Any, Any, Any]:
@@ -378,7 +435,8 @@ def made_plan(layers: Any, order: Any) -> tuple[Any, Any, Any, Any]:
 
     A unit is known at d if its last input of weight ≠ 0 is the d-th variable, or a unit known at d.
     begin[l, d]: the first unit of layer l, inputs being 0 and logits last, known at d or later; a
-    logit needs what is known before its own variable. W: the matrices, sorted, one after another.
+    logit needs what is known before its own variable. W: the matrices, sorted, one after another,
+    the first for inputs 0 and 1 in place of −1 and 1.
 
     Raises InputError for shapes that don't fit, mixed dtypes, and layers in which a logit depends
     on its own variable or a later one.
@@ -391,11 +449,13 @@ def made_plan(layers: Any, order: Any) -> tuple[Any, Any, Any, Any]:
         last_layer = number + 1 == len(layers)
         b = _like(np.empty(0, dtype), f"bias {number}", b, D if last_layer else np.size(b))
         W = _like(b, f"matrix {number}", W, rows.size, b.size)
+        if number == 0:  # W (2x − 1) = 2W x − Σ W: what is 0 costs nothing
+            b = (b - _column_sums(W)).astype(dtype)
         last = _last_row(W, rows)
         when = np.where(last >= 0, known[last], 0)
         columns = order if last_layer else np.argsort(when, kind="stable")
         flat.append(np.empty(W.size, dtype))
-        _gather(W, rows, columns, flat[-1])
+        _gather(W, rows, columns, 2 if number == 0 else 1, flat[-1])
         biases.append(b[columns])
         rows, known = columns, when[columns]
         begin.append(np.searchsorted(known, np.arange(D + 2)))

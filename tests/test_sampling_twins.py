@@ -149,6 +149,15 @@ def test_exp_is_within_two_eps(dtype, end):
     np.testing.assert_allclose(1 / (1 + outside), [0, 0, 1, 1], atol=1e-37)
 
 
+def test_log_is_within_two_ulp():
+    rng = np.random.default_rng(0)
+    x = np.exp(np.concatenate([rng.uniform(-700, 700, 100_000), rng.uniform(-1, 1, 100_000)]))
+    x = np.append(x, [1, 2, 0.5, np.nextafter(1, 0), np.nextafter(1, 2), np.sqrt(0.5), 2**0.5])
+    found = np.array([twin._log64(v) for v in x])
+    exact = np.log(x.astype(np.longdouble))
+    assert (np.abs(found - exact) <= 2 * np.spacing(np.abs(exact).astype(float))).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_activations_of_hundreds_are_survived(dtype):
     """Weights that push units beyond any exponential, and back."""
@@ -171,9 +180,10 @@ def test_units_are_sorted_by_when_they_are_known():
     V = np.array([[7.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
     plan = twin.made_plan([(W, np.arange(3.0)), (V, np.zeros(3))], [2, 0, 1])
     flat, b, begin, order = plan
-    np.testing.assert_array_equal(b[3:6], [2, 0, 1])  # the blind unit, then 0, then 1
+    # The blind unit, then 0, then 1: W (2x − 1) + b = 2W x + b − Σ W.
+    np.testing.assert_array_equal(b[3:6], [2 - 0, 0 - 1, 1 - 5])
     np.testing.assert_array_equal(begin[1], [0, 1, 2, 3, 3])
-    np.testing.assert_array_equal(flat[:3], [0, 1, 0])  # weights of input 2, the first known
+    np.testing.assert_array_equal(flat[:3], [0, 2, 0])  # of input 2, the first known
     np.testing.assert_array_equal(order, [2, 0, 1])
 
 
