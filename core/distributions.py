@@ -25,9 +25,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from scipy import special
 
 from core import functional as F
+from core import special
 from core.errors import InputError
 from core.random import Generator
 from core.tensor import Array, Tensor, no_grad, value

@@ -10,9 +10,8 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-from core import convolution, vjps
+from core import convolution, special, vjps
 from core.errors import InputError
 from core.tensor import ROWS, Array, value
 

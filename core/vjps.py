@@ -18,9 +18,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-from core import convolution
+from core import convolution, special
 from core.errors import InputError
 from core.tensor import COMPOSED, CONSTANT, ROWS, Array, Options, Row, value
 
@@ -162,18 +161,7 @@ row(np.arcsinh, lambda g, z, x: g / np.sqrt(x * x + 1))
 row(np.arccosh, lambda g, z, x: g / np.sqrt(x * x - 1))
 row(np.arctanh, lambda g, z, x: g / (1 - x * x))
 
-# Special functions (SciPy's ufuncs)
-
-row(special.expit, lambda g, z, x: g * (z * (1 - z)))
-row(special.log_expit, lambda g, z, x: g * special.expit(-x))
-row(special.erf, lambda g, z, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
-row(special.erfc, lambda g, z, x: -g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
-row(special.ndtr, lambda g, z, x: g * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
-row(
-    special.log_ndtr,
-    lambda g, z, x: g * np.exp(-0.5 * x * x - z) * (1 / math.sqrt(2 * math.pi)),
-)
-row(special.gammaln, lambda g, z, x: g * special.psi(x))
+# Special functions (SciPy's ufuncs; without SciPy there is nothing to differentiate)
 
 
 def zeta(s: Any, q: Any) -> Any:
@@ -182,12 +170,24 @@ def zeta(s: Any, q: Any) -> Any:
 
 
 _zeta: Row = row(zeta, None, lambda g, z, s, q: -g * s * _zeta(s + 1, q))
-row(special.psi, lambda g, z, x: g * _zeta(2.0, x))
-row(
-    special.xlogy,
-    lambda g, z, x, y: g * np.log(y),
-    lambda g, z, x, y: g * (x / y),
-)
+
+if special.INSTALLED:
+    row(special.expit, lambda g, z, x: g * (z * (1 - z)))
+    row(special.log_expit, lambda g, z, x: g * special.expit(-x))
+    row(special.erf, lambda g, z, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
+    row(special.erfc, lambda g, z, x: -g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
+    row(special.ndtr, lambda g, z, x: g * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
+    row(
+        special.log_ndtr,
+        lambda g, z, x: g * np.exp(-0.5 * x * x - z) * (1 / math.sqrt(2 * math.pi)),
+    )
+    row(special.gammaln, lambda g, z, x: g * special.psi(x))
+    row(special.psi, lambda g, z, x: g * _zeta(2.0, x))
+    row(
+        special.xlogy,
+        lambda g, z, x, y: g * np.log(y),
+        lambda g, z, x, y: g * (x / y),
+    )
 
 # Choosing between values
 

@@ -18,21 +18,23 @@ from numba import njit, prange
 from threadpoolctl import ThreadpoolController
 
 from core.errors import InputError
+from kernels.masks_numba import block_ranges, lower
 from reference.attention import checked, fitted
-from reference.masks import Intervals, Packed, block_ranges, lower
+from reference.masks import Intervals, Packed
 
-_BLOCK = 128
+BLOCK = 128
+_TOGETHER = 4  # blocks of keys go into one product
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
-_LN2 = math.log(2)
+LN2 = math.log(2)
 # 2^f for |f| ≤ ½: Taylor terms up to the last bit of each dtype, highest power first.
-_EXP2 = {
-    dtype: tuple(np.array([_LN2**n / math.factorial(n) for n in range(terms)][::-1], dtype))
+EXP2 = {
+    dtype: tuple(np.array([LN2**n / math.factorial(n) for n in range(terms)][::-1], dtype))
     for dtype, terms in (("float32", 8), ("float64", 14))
 }
 
 
 @njit(**_how)
-def _exp2_row(s: Any, m: Any, bits: Any, c: Any) -> None:
+def exp2_row(s: Any, m: Any, bits: Any, c: Any) -> None:
     """s[i] = 2^(s[i] − m[i]) for s ≤ m; 0 where that is no normal number.
 
     bits: scratch, integers of the size of s, that hold the bit patterns of powers of two.
@@ -56,7 +58,7 @@ def _exp2_row(s: Any, m: Any, bits: Any, c: Any) -> None:
 
 
 @njit(**_how)
-def _hide_outside(s: Any, start: Any, stop: Any, j0: int, seen: Any) -> None:
+def hide_outside(s: Any, start: Any, stop: Any, j0: int, seen: Any) -> None:
     """Scores s (keys, queries) outside the queries' intervals become −inf."""
     hidden = s.dtype.type(-np.inf)
     for j in range(s.shape[0]):
@@ -69,7 +71,7 @@ def _hide_outside(s: Any, start: Any, stop: Any, j0: int, seen: Any) -> None:
 
 
 @njit(**_how)
-def _hide_unset(s: Any, packed: Any, j0: int, seen: Any) -> None:
+def hide_unset(s: Any, packed: Any, j0: int, seen: Any) -> None:
     """Scores s (keys, queries) whose bit is not set become −inf. packed: (queries, ⌈K/8⌉)."""
     hidden = s.dtype.type(-np.inf)
     for j in range(s.shape[0]):
@@ -79,6 +81,23 @@ def _hide_unset(s: Any, packed: Any, j0: int, seen: Any) -> None:
             some += visible
             s[j, i] = s[j, i] if visible else hidden
         seen[j] = some
+
+
+@njit(**_how)
+def _hide(s: Any, b0: int, b1: int, ranges: Any, mask: Any, seen: Any) -> bool:
+    """Hide what the mask hides in the blocks b0 … b1 − 1 of keys; whether some weren't full."""
+    start, stop, packed = mask
+    partial = False
+    seen[:] = 1
+    for b in range(b0, b1):
+        if b < ranges[1] or b >= ranges[2]:
+            own = slice((b - b0) * BLOCK, (b - b0 + 1) * BLOCK)
+            if packed.size:
+                hide_unset(s[own], packed, b * BLOCK, seen[own])
+            else:
+                hide_outside(s[own], start, stop, b * BLOCK, seen[own])
+            partial = True
+    return partial
 
 
 @njit(**_how)
@@ -101,14 +120,14 @@ def _softmax_block(
             m[i] = s[j, i] if s[j, i] > m[i] else m[i]
     for i in range(m.size):  # a query that has seen nothing yet: m = −inf, but −inf − m is NaN
         base[i] = m[i] if m[i] > real(-np.inf) else real(0)
-    _exp2_row(alpha, base, bits, c)
+    exp2_row(alpha, base, bits, c)
     for i in range(m.size):
         Z[i] *= alpha[i]
         if alpha[i] != real(1):
             for d in range(acc.shape[1]):
                 acc[i, d] *= alpha[i]
     for j in range(s.shape[0]):
-        _exp2_row(s[j], base, bits, c)
+        exp2_row(s[j], base, bits, c)
         for i in range(m.size):
             Z[i] += s[j, i]
 
@@ -127,7 +146,7 @@ def _finish(out: Any, m: Any, Z: Any) -> None:
     real = out.dtype.type
     for i in range(m.size):
         weight = real(1.0 / Z[i]) if Z[i] != 0.0 else real(0)
-        m[i] = (m[i] + real(np.log2(Z[i]))) * real(_LN2)
+        m[i] = (m[i] + real(np.log2(Z[i]))) * real(LN2)
         for d in range(out.shape[1]):
             out[i, d] *= weight
 
@@ -141,28 +160,23 @@ def _attend_block(
     The factor scale·log2 e multiplies scores, not q: rounding q first would cost the small heads.
     """
     factor, bits, c = how
-    start, stop, packed = mask
     n, D = q.shape
     square, copy, product, rows, sums = work
     Z, base, alpha = sums[:n], rows[0, :n], rows[1, :n]
-    seen = np.empty(_BLOCK, np.int64)
+    seen = np.empty(_TOGETHER * BLOCK, np.int64)
     acc[:] = q.dtype.type(0)
     Z[:] = 0.0  # float64: one term after the other, float32 would lose more than pairwise sums do
     m[:] = q.dtype.type(-np.inf)
-    first, full_first, full_last, last = ranges
-    for b in range(first, last):
-        j0, j1 = b * _BLOCK, min((b + 1) * _BLOCK, k.shape[0])
+    for b in range(ranges[0], ranges[3], _TOGETHER):
+        b1 = min(b + _TOGETHER, ranges[3])
+        j0, j1 = b * BLOCK, min(b1 * BLOCK, k.shape[0])
         s = square[: (j1 - j0) * n].reshape((j1 - j0, n))
         block_v = v[j0:j1]
         np.dot(k[j0:j1], q.T, s)
         for j in range(j1 - j0):
             for i in range(n):
                 s[j, i] *= factor
-        if b < full_first or b >= full_last:
-            if packed.size:
-                _hide_unset(s, packed, j0, seen)
-            else:
-                _hide_outside(s, start, stop, j0, seen)
+        if _hide(s, b, b1, ranges, mask, seen):
             _read_seen(v[j0:j1], seen, copy)
             block_v = copy[: j1 - j0]
         _softmax_block(s, m, Z, acc, base, alpha, bits[:n], c)
@@ -192,12 +206,12 @@ def _attend(
     group = H // k.shape[1]
     for head in prange(B * H):
         b, h = head // H, head % H
-        square = np.empty(_BLOCK * _BLOCK, q.dtype)
-        copy, product = np.empty((_BLOCK, D), q.dtype), np.empty((_BLOCK, D), q.dtype)
-        rows, bits = np.empty((2, _BLOCK), q.dtype), np.empty(_BLOCK, no_bits.dtype)
-        sums = np.empty(_BLOCK, np.float64)
+        square = np.empty(_TOGETHER * BLOCK * BLOCK, q.dtype)
+        copy, product = np.empty((_TOGETHER * BLOCK, D), q.dtype), np.empty((BLOCK, D), q.dtype)
+        rows, bits = np.empty((2, BLOCK), q.dtype), np.empty(BLOCK, no_bits.dtype)
+        sums = np.empty(BLOCK, np.float64)
         for block in range(ranges.shape[2]):
-            i0, i1 = block * _BLOCK, min((block + 1) * _BLOCK, Q)
+            i0, i1 = block * BLOCK, min((block + 1) * BLOCK, Q)
             _attend_block(
                 q[b, h, i0:i1],
                 k[b, h // group],
@@ -229,23 +243,23 @@ def masked_attention(
     Raises InputError as the definition does, and for arguments that aren't such arrays.
     """
     for name, x in (("q", q), ("k", k), ("v", v)):
-        if not isinstance(x, np.ndarray) or x.dtype.name not in _EXP2:
+        if not isinstance(x, np.ndarray) or x.dtype.name not in EXP2:
             kind = getattr(x, "dtype", type(x).__name__)
             raise InputError(f"{name} must be a float32 or float64 array, got {kind}")
     mask, scale = checked(q, k, v, mask, scale)
     B, H, Q, _ = q.shape
-    ranges, masks = _lowered(lower(mask, Q, k.shape[2]), (B, H, Q))
+    ranges, masks = lowered_blocks(lower(mask, Q, k.shape[2]), (B, H, Q))
     out, lse = np.empty(q.shape, q.dtype), np.empty((B, H, Q), q.dtype)
     no_bits = np.empty(0, np.int32 if q.dtype == np.float32 else np.int64)
-    factor = q.dtype.type(scale / _LN2)
+    factor = q.dtype.type(scale / LN2)
     q = np.ascontiguousarray(q)
     k, v = np.ascontiguousarray(k), np.ascontiguousarray(v)
-    with _blas().limit(limits=1):
-        _attend(q, k, v, ranges, masks, factor, no_bits, _EXP2[q.dtype.name], out, lse)
+    with blas().limit(limits=1):
+        _attend(q, k, v, ranges, masks, factor, no_bits, EXP2[q.dtype.name], out, lse)
     return (out, lse) if return_lse else out
 
 
-def _lowered(mask: Intervals | Packed, shape: tuple[int, int, int]) -> tuple[Any, Any]:
+def lowered_blocks(mask: Intervals | Packed, shape: tuple[int, int, int]) -> tuple[Any, Any]:
     """Block ranges (B', H', blocks, 4) and (start, stop, bits), B' and H' being 1 or B and H.
 
     Either the intervals or the bits are empty.
@@ -253,12 +267,12 @@ def _lowered(mask: Intervals | Packed, shape: tuple[int, int, int]) -> tuple[Any
     q_len = shape[2]
     if isinstance(mask, Intervals):
         fitted(mask.start, shape)
-        ranges = block_ranges(mask, _BLOCK, _BLOCK)
+        ranges = block_ranges(mask, BLOCK, BLOCK)
         found = (mask.start, mask.stop, np.empty((q_len, 0), np.uint8))
     else:
         fitted(mask.bits[..., :1], (*shape, 1))
-        every = np.array([0, 0, 0, -(-mask.k_len // _BLOCK)], np.int32)
-        ranges = np.tile(every, (-(-q_len // _BLOCK), 1))
+        every = np.array([0, 0, 0, -(-mask.k_len // BLOCK)], np.int32)
+        ranges = np.tile(every, (-(-q_len // BLOCK), 1))
         found = (np.zeros(q_len, np.int32), np.zeros(q_len, np.int32), mask.bits)
     return _batched(ranges, 2), (*(_batched(x, 1) for x in found[:2]), _batched(found[2], 2))
 
@@ -269,5 +283,6 @@ def _batched(x: Any, ndim: int) -> Any:
 
 
 @cache
-def _blas() -> ThreadpoolController:
+def blas() -> ThreadpoolController:
+    """Every BLAS library that is loaded, so that each can be held to one thread."""
     return ThreadpoolController().select(user_api="blas")

@@ -1,56 +1,74 @@
 """Masked attention for PyTorch: the Triton kernels as differentiable operators (row K4).
 
 `masked_attention` takes CUDA tensors (under TRITON_INTERPRET=1, CPU tensors), and works with
-autograd and torch.compile. Masks come as `reference.masks.Mask`, or as bool tensors.
+autograd and torch.compile. Masks come as `reference.masks.Mask`, as bool tensors, or prepared by
+`kernels.attention_masks.prepare`. torch.compile sees one operator, `genzoo::masked_attention`,
+which takes the mask as integers and arrays and lowers it when it runs: neither another length nor
+other document ids compile again. It is a `custom_op`, opaque, and not a `triton_op`, which is
+traced: lowering is NumPy's work, and decides whether the mask is intervals or bits.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import triton
 from torch import Tensor
 
 from core.errors import InputError
 from kernels import attention_triton as kernels
-from reference.attention import checked, fitted
-from reference.masks import EMPTY, FULL, PARTIAL, Intervals, Mask, Packed, lower, takes_part
+from kernels.attention_masks import REACH, DeviceMask, decoded, encoded, prepare
+from reference.attention import checked
+from reference.masks import EMPTY, FULL, PARTIAL, Mask
 
 _LOG2E = math.log2(math.e)
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 _DECODE_QUERIES, _SPLIT_BLOCKS, _MAX_SPLITS = 16, 16, 64
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def masked_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: Mask | Any = None,
+    mask: Mask | DeviceMask | Any = None,
     *,
     scale: float | None = None,
     return_lse: bool = False,
 ) -> Any:
     """`reference.attention.masked_attention` for float32, float16 and bfloat16 tensors.
 
-    q: (B, H, Q, D), k, v: (B, H_kv, K, D), D ≤ 256, on one device. Products of float32 are exact
-    float32, not tf32. lse: float32 (B, H, Q), nats. Raises InputError as the definition does, and
-    for another dtype or device, before anything is launched.
+    q: (B, H, Q, D), k, v: (B, H_kv, K, D), D ≤ 256, on one device; under autocast they are cast to
+    its dtype first. Products of float32 are exact float32, not tf32. mask: a Mask, a bool tensor or
+    array, None, or what `prepare` made; in a compiled function, a mask that holds arrays is made
+    outside. lse: float32 (B, H, Q), nats. First derivatives only.
+    Raises InputError as the definition does, and for another dtype or device, before anything is
+    launched; also for a mask not prepared while a CUDA graph is recorded.
     """
+    q, k, v = _as_autocast_asks(q, k, v)
     _check_tensors(q, k, v)
-    if isinstance(mask, Tensor):
-        mask = mask.cpu().numpy()
-    mask, scale = checked(q, k, v, mask, scale)
-    lowered = lower(mask, q.shape[2], k.shape[2])
-    start, stop, bits = _mask_tensors(lowered, tuple(q.shape[:3]), q.device)
-    q, k, v, idle = _without_the_unused(q, k, v, lowered)
-    if scale <= 0:  # the kernels take the maximum before they scale
-        q, scale = q * math.copysign(scale != 0, scale), abs(scale) or 1.0
-    out, lse = attention_forward(q, k, v, start, stop, bits, scale, idle)
+    prepared = isinstance(mask, (DeviceMask, Tensor))
+    checked_mask, scale = checked(q, k, v, None if prepared else mask, scale)
+    rule: Any = mask if prepared else checked_mask
+    if torch.compiler.is_compiling() and not isinstance(rule, DeviceMask):
+        out, lse, _ = traced_attention(q, k, v, *encoded(rule), scale)
+    else:
+        out, lse = _attend(q, k, v, prepare(rule, q, k), scale)
     return (out, lse) if return_lse else out
+
+
+def _as_autocast_asks(*tensors: Any) -> Any:
+    """The tensors as they are, or in autocast's dtype, as PyTorch's own attention takes them."""
+    kinds = {x.device.type for x in tensors if isinstance(x, Tensor)}
+    for kind in kinds & {"cuda", "cpu"}:
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+            return [x.to(dtype) if isinstance(x, Tensor) else x for x in tensors]
+    return tensors
 
 
 def _check_tensors(q: Any, k: Any, v: Any) -> None:
@@ -61,46 +79,93 @@ def _check_tensors(q: Any, k: Any, v: Any) -> None:
             raise InputError(f"{name} must be float16, bfloat16 or float32, got {x.dtype}")
         if x.device != q.device:
             raise InputError(f"{name} is on {x.device}, but q is on {q.device}")
-    if q.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+    if q.device.type != "cuda" and not _INTERPRETED:
         raise InputError(f"q must be on a CUDA device, got {q.device}")
+    if _INTERPRETED and q.dtype == torch.bfloat16:
+        raise InputError("q must be float16 or float32: Triton's interpreter gets bfloat16 wrong")
     if q.ndim == 4 and q.shape[3] > 256:
         raise InputError(f"q has heads of size {q.shape[3]}; at most 256 fit")
+    for name, x in (("q", q), ("k", k)):
+        if x.ndim == 4 and x.shape[2] * x.shape[3] >= REACH:
+            raise InputError(f"{name} must have fewer than 2**31 elements a head")
 
 
-def _without_the_unused(q: Any, k: Any, v: Any, mask: Intervals | Packed) -> tuple[Any, ...]:
-    """q, k, v with 0 where a NaN could leak, and whether some query sees no key.
+@torch.library.custom_op(
+    "genzoo::masked_attention", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,)
+)
+def traced_attention(
+    q: Tensor, k: Tensor, v: Tensor, code: Sequence[int], arrays: Sequence[Tensor], scale: float
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """(out, lse, arrays) under the mask `decoded` from code and arrays as they are when this runs.
 
-    A kernel never reads keys before the first or after the last that its queries see, so intervals
-    need a copy only where an unseen key lies between seen ones.
+    Backward sees the arrays' copies, should someone write to them in between.
     """
-    seen_by, sees = takes_part(mask, q.shape[1] // k.shape[1])
-    if not sees.all():
-        q = torch.where(torch.from_numpy(sees).to(q.device)[..., None], q, 0.0)
-    holes = ~seen_by
-    if isinstance(mask, Intervals):
-        before = np.logical_or.accumulate(seen_by, -1)
-        holes &= before & np.logical_or.accumulate(seen_by[..., ::-1], -1)[..., ::-1]
-    if holes.any():
-        used = torch.from_numpy(~holes).to(k.device)[..., None]
-        k, v = torch.where(used, k, 0.0), torch.where(used, v, 0.0)
-    return q, k, v, not bool(sees.all())
+    out, lse = _attend(q, k, v, prepare(decoded(code, arrays), q, k), scale)
+    return out, lse, [x.clone() for x in arrays]
 
 
-def _mask_tensors(
-    lowered: Intervals | Packed, shape: tuple[int, ...], device: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    """start, stop (B', H', Q), bits (B', H', Q, ⌈K/8⌉); B' and H' are 1 or B and H."""
-    if isinstance(lowered, Intervals):
-        fitted(lowered.start, shape)
-        both = [torch.tensor(_four(x, 1), device=device) for x in (lowered.start, lowered.stop)]
-        return both[0], both[1], torch.empty(0, dtype=torch.uint8, device=device)
-    fitted(lowered.bits[..., :1], (*shape, 1))
-    none = torch.empty(0, dtype=torch.int32, device=device)
-    return none, none.clone(), torch.tensor(_four(lowered.bits, 2), device=device)
+@traced_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, code: Any, arrays: Any, scale: float) -> Any:
+    copies = [torch.empty_like(x) for x in arrays]
+    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32), copies
 
 
-def _four(x: Any, ndim: int) -> Any:
-    return x[None, None] if x.ndim == ndim else x
+@torch.library.custom_op(
+    "genzoo::masked_attention_backward", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,)
+)
+def traced_backward(
+    dout: Tensor, dlse: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
+    code: Sequence[int], arrays: Sequence[Tensor], scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """(dq, dk, dv) of `traced_attention`; lowers the mask again."""
+    mask = prepare(decoded(code, arrays), q, k)
+    q, k, v, positive = _entering(q, k, v, mask, scale)
+    kept = mask.start, mask.stop, mask.bits, positive, mask.sees is not None
+    dq, dk, dv = attention_backward(dout, dlse, q, k, v, out, lse, *kept)
+    return _zeroed(dq * _sign(scale), mask.sees), _zeroed(dk, mask.used), _zeroed(dv, mask.used)
+
+
+@traced_backward.register_fake
+def _(dout: Any, dlse: Any, q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Any:
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _remember_traced(ctx: Any, inputs: Any, output: Any) -> None:
+    *tensors, ctx.code, _, ctx.scale = inputs
+    out, lse, copies = output
+    ctx.save_for_backward(*tensors, out, lse, *copies)
+
+
+def _backward_traced(ctx: Any, dout: Any, dlse: Any, _: Any) -> Any:
+    q, k, v, out, lse, *arrays = ctx.saved_tensors
+    grads = traced_backward(dout, dlse, q, k, v, out, lse, ctx.code, arrays, ctx.scale)
+    return (*grads, None, [None] * len(arrays), None)
+
+
+traced_attention.register_autograd(_backward_traced, setup_context=_remember_traced)
+
+
+# The kernels as operators
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: DeviceMask, scale: float) -> Any:
+    q, k, v, scale = _entering(q, k, v, mask, scale)
+    idle = mask.sees is not None
+    return attention_forward(q, k, v, mask.start, mask.stop, mask.bits, scale, idle)
+
+
+def _entering(q: Tensor, k: Tensor, v: Tensor, mask: DeviceMask, scale: float) -> Any:
+    """q, k, v with 0 where a NaN could leak, and a positive scale: maxima come before scaling."""
+    q, k, v = _zeroed(q, mask.sees), _zeroed(k, mask.used), _zeroed(v, mask.used)
+    return (q, k, v, scale) if scale > 0 else (q * _sign(scale), k, v, abs(scale) or 1.0)
+
+
+def _zeroed(x: Tensor, kept: Tensor | None) -> Tensor:
+    return x if kept is None else torch.where(kept, x, 0.0)
+
+
+def _sign(scale: float) -> float:
+    return math.copysign(scale != 0, scale)
 
 
 @torch.library.custom_op("genzoo::attention_forward", mutates_args=())
@@ -108,29 +173,40 @@ def attention_forward(
     q: Tensor, k: Tensor, v: Tensor, start: Tensor, stop: Tensor, bits: Tensor, scale: float,
     idle: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(out (B, H, Q, D), lse in nats (B, H, Q) float32). scale > 0; masks as `_mask_tensors`.
+    """(out (B, H, Q, D), lse in nats (B, H, Q) float32). scale > 0; masks as in `DeviceMask`.
 
     idle: whether some query sees no key; only backward asks.
     """
     (B, H, Q, D), K = q.shape, k.shape[2]
-    block_q, block_k, stages, warps, block_d = _configuration("forward", q)
-    if Q <= _DECODE_QUERIES:
-        block_q, warps = 16, 4
-    n_q, n_k = triton.cdiv(Q, block_q), triton.cdiv(K, block_k)
-    splits = _splits(Q, n_k)
+    blocks = _configuration("decode" if Q <= _DECODE_QUERIES else "forward", q)
+    splits = _splits(Q, triton.cdiv(K, blocks[1]))
     parts = q.new_empty((splits, B, H, Q, D), dtype=q.dtype if splits == 1 else torch.float32)
     lse = q.new_empty((splits, B, H, Q), dtype=torch.float32)
-    masks = _mask_arguments(start, stop, bits, block_q, block_k, K, transposed=False)
-    if n_q * B * H:
-        kernels.forward_kernel[(n_q * B * H, splits)](
-            *(x.contiguous() for x in (q, k, v)), parts, lse, *masks, Q, K,
-            max(triton.cdiv(n_k, splits), 1), scale * _LOG2E,
+    with torch.cuda.device_of(q):
+        launch_forward(q, k, v, (start, stop, bits), scale, parts, lse, blocks)
+        if splits == 1:
+            return parts[0], lse[0] / _LOG2E
+        return _merged(parts, lse, q.dtype, blocks[-1])
+
+
+def launch_forward(
+    q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, out: Tensor, lse: Tensor, blocks: Any
+) -> None:
+    """Write out (splits, B, H, Q, D) and lse, base 2; blocks as `attention_triton.configuration`.
+
+    mask: (start, stop, bits) of a `DeviceMask`.
+    """
+    (B, H, Q, D), K, splits = q.shape, k.shape[2], out.shape[0]
+    block_q, block_k, stages, warps, block_d = blocks
+    masks = _mask_arguments(mask, block_q, block_k, K, transposed=False)
+    programs = triton.cdiv(Q, block_q) * B * H
+    if programs:
+        kernels.forward_kernel[(programs, splits)](
+            *(x.contiguous() for x in (q, k, v)), out, lse, *masks, Q, K,
+            max(triton.cdiv(triton.cdiv(K, block_k), splits), 1), scale * _LOG2E,
             H=H, GROUP=H // k.shape[1], D=D, BLOCK_D=block_d, BLOCK_Q=block_q, BLOCK_K=block_k,
-            PACKED=bits.numel() > 0, num_stages=stages, num_warps=warps,
+            PACKED=mask[2].numel() > 0, num_stages=stages, num_warps=warps,
         )  # fmt: skip
-    if splits == 1:
-        return parts[0], lse[0] / _LOG2E
-    return _merged(parts, lse, q.dtype, block_d)
 
 
 def _configuration(kernel: str, q: Tensor) -> tuple[int, int, int, int, int]:
@@ -143,7 +219,9 @@ def _configuration(kernel: str, q: Tensor) -> tuple[int, int, int, int, int]:
 
 def _splits(q_len: int, n_k: int) -> int:
     """Parts of the keys that go to programs of their own: more than one only when decoding."""
-    return min(triton.cdiv(n_k, _SPLIT_BLOCKS), _MAX_SPLITS) if 0 < q_len <= _DECODE_QUERIES else 1
+    if q_len > _DECODE_QUERIES:
+        return 1
+    return max(min(-(-n_k // _SPLIT_BLOCKS), _MAX_SPLITS), 1)
 
 
 def _merged(parts: Tensor, lse: Tensor, dtype: Any, block_d: int) -> tuple[Tensor, Tensor]:
@@ -158,9 +236,10 @@ def _merged(parts: Tensor, lse: Tensor, dtype: Any, block_d: int) -> tuple[Tenso
 
 
 def _mask_arguments(
-    start: Tensor, stop: Tensor, bits: Tensor, block_q: int, block_k: int, K: int, transposed: bool
+    mask: Any, block_q: int, block_k: int, K: int, transposed: bool
 ) -> tuple[Any, ...]:
     """What the kernels take of a mask: its arrays, lists of blocks, and steps of batch and head."""
+    start, stop, bits = mask
     packed = bits.numel() > 0
     whole = bits if packed else start
     steps = (whole.shape[1] * (whole.shape[0] > 1), int(whole.shape[1] > 1))
@@ -178,7 +257,7 @@ def _mask_arguments(
 
 def _block_lists(classes: Tensor) -> tuple[Tensor, Tensor]:
     """Block numbers (…, n, m), partial ones first, then full; how many of each (…, n, 2)."""
-    order = torch.tensor([2, 0, 1], device=classes.device)[classes.long()]  # EMPTY last
+    order = (classes - PARTIAL) % 3  # EMPTY last
     counts = torch.stack([(classes == c).sum(-1) for c in (PARTIAL, FULL)], dim=-1)
     return torch.argsort(order, dim=-1, stable=True).int().contiguous(), counts.int()
 
@@ -223,39 +302,44 @@ def attention_backward(
     dout: Tensor, dlse: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
     start: Tensor, stop: Tensor, bits: Tensor, scale: float, idle: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """(dq, dk, dv), shapes and dtypes of q, k and v."""
+    """(dq, dk, dv), shapes and dtypes of q, k and v; arguments as for `attention_forward`."""
     q, k, v, out, dout, dlse = (x.contiguous() for x in (q, k, v, out, dout, dlse))
-    dq, dk, dv = (torch.zeros_like(x) for x in (q, k, v))
     if q.numel() == 0 or k.numel() == 0:
-        return dq, dk, dv
+        return torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
     if idle:
         dout = dout.masked_fill((lse == -math.inf)[..., None], 0)
-    D = q.shape[3]
-    delta = torch.empty_like(dlse)
-    block_d = _configuration("dq", q)[-1]
-    kernels.delta_kernel[(triton.cdiv(delta.numel(), 16),)](
-        out, dout, dlse, delta, delta.numel(), D=D, BLOCK_D=block_d, BLOCK_Q=16
-    )
-    lse2 = lse.masked_fill(lse == -math.inf, 0) * _LOG2E
-    arguments = (q, k, v, dout, lse2.contiguous(), delta)
-    _launch_backward("dq", kernels.dq_kernel, arguments, (dq,), (start, stop, bits), scale)
-    _launch_backward("dkv", kernels.dkv_kernel, arguments, (dk, dv), (start, stop, bits), scale)
+    lse2 = (lse.masked_fill(lse == -math.inf, 0) * _LOG2E).contiguous()
+    with torch.cuda.device_of(q):
+        arguments = (q, k, v, dout, lse2, _delta(out, dout, dlse, _configuration("dq", q)[-1]))
+        for name, outputs in (("dq", (dq,)), ("dkv", (dk, dv))):
+            blocks = _configuration(name, q)
+            launch_backward(name, arguments, (start, stop, bits), scale, outputs, blocks)
     return dq, dk, dv
 
 
-def _launch_backward(
-    name: str, kernel: Any, arguments: Any, outputs: Any, mask: Any, scale: float
+def _delta(out: Tensor, dout: Tensor, dlse: Tensor, block_d: int) -> Tensor:
+    delta = torch.empty_like(dlse)
+    kernels.delta_kernel[(triton.cdiv(delta.numel(), 16),)](
+        out, dout, dlse, delta, delta.numel(), D=out.shape[3], BLOCK_D=block_d, BLOCK_Q=16
+    )
+    return delta
+
+
+def launch_backward(
+    name: str, arguments: Any, mask: Any, scale: float, outputs: Any, blocks: Any
 ) -> None:
+    """Write dq ("dq") or dk and dv ("dkv"). arguments: q, k, v, dout, lse in base 2, delta."""
+    kernel = kernels.dq_kernel if name == "dq" else kernels.dkv_kernel
     q, k, *_ = arguments
     (B, H, Q, D), (H_kv, K) = q.shape, k.shape[1:3]
-    block_q, block_k, stages, warps, block_d = _configuration(name, q)
-    start, stop, bits = mask
-    masks = _mask_arguments(start, stop, bits, block_q, block_k, K, transposed=name == "dkv")
+    block_q, block_k, stages, warps, block_d = blocks
+    masks = _mask_arguments(mask, block_q, block_k, K, transposed=name == "dkv")
     grid = B * H * triton.cdiv(Q, block_q) if name == "dq" else B * H_kv * triton.cdiv(K, block_k)
     kernel[(grid,)](
         *arguments, *outputs, *masks, Q, K, scale * _LOG2E, scale,
         H=H, GROUP=H // H_kv, D=D, BLOCK_D=block_d, BLOCK_Q=block_q, BLOCK_K=block_k,
-        PACKED=bits.numel() > 0, num_stages=stages, num_warps=warps,
+        PACKED=mask[2].numel() > 0, num_stages=stages, num_warps=warps,
     )  # fmt: skip
 
 
@@ -278,27 +362,3 @@ def _backward(ctx: Any, dout: Any, dlse: Any) -> Any:
 
 
 attention_forward.register_autograd(_backward, setup_context=_remember)
-
-
-def masked_attention_arrays(
-    q: Any,
-    k: Any,
-    v: Any,
-    mask: Any = None,
-    *,
-    scale: float | None = None,
-    return_lse: bool = False,
-) -> Any:
-    """The same for NumPy arrays, float16 or float32: copied to the GPU and back."""
-    device = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
-    for name, x in (("q", q), ("k", k), ("v", v)):
-        if getattr(x, "dtype", None) not in ("float16", "float32"):
-            kind = getattr(x, "dtype", type(x).__name__)
-            raise InputError(f"{name} must be a float16 or float32 array, got {kind}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("backend triton needs a CUDA device; torch finds none")
-    tensors = (torch.tensor(x, device=device) for x in (q, k, v))
-    found = masked_attention(
-        next(tensors), next(tensors), next(tensors), mask, scale=scale, return_lse=return_lse
-    )
-    return tuple(x.cpu().numpy() for x in found) if return_lse else found.cpu().numpy()

@@ -345,7 +345,19 @@ def dkv_kernel(
 # that compile for sm_90 without spills and, at two bytes, to tensor-core instructions.
 CONFIGURATIONS = {
     ("forward", 2): {64: (128, 64, 3, 4), 128: (128, 64, 3, 8), 256: (128, 32, 2, 8)},
-    ("forward", 4): {64: (64, 32, 1, 8), 128: (32, 16, 1, 8), 256: (32, 16, 1, 8)},
+    ("forward", 4): {
+        32: (64, 32, 1, 4),
+        64: (64, 32, 1, 8),
+        128: (32, 16, 1, 8),
+        256: (32, 16, 1, 8),
+    },
+    ("decode", 2): {
+        16: (16, 64, 3, 4),
+        64: (16, 64, 2, 4),
+        128: (16, 64, 3, 4),
+        256: (16, 32, 2, 4),
+    },
+    ("decode", 4): {64: (16, 32, 1, 4), 128: (16, 16, 2, 8), 256: (16, 16, 1, 4)},
     ("dq", 2): {64: (128, 64, 2, 8), 128: (128, 64, 2, 8), 256: (32, 32, 1, 4)},
     ("dq", 4): {64: (32, 32, 1, 8), 128: (16, 16, 1, 8), 256: (16, 16, 1, 8)},
     ("dkv", 2): {64: (64, 128, 2, 8), 128: (32, 128, 2, 8), 256: (64, 32, 1, 8)},
@@ -353,17 +365,32 @@ CONFIGURATIONS = {
 }
 # Where another target needs its own to stay in registers.
 OTHER_TARGETS = {
-    ("sm_80", "forward", 2): {64: (128, 64, 3, 8), 128: (64, 64, 2, 8), 256: (64, 32, 1, 8)},
+    ("sm_80", "forward", 2): {
+        32: (64, 64, 3, 4), 64: (128, 64, 3, 8), 128: (64, 64, 2, 8), 256: (64, 32, 1, 8)
+    },
+    ("sm_80", "forward", 4): {256: (16, 16, 1, 8)},
+    ("sm_80", "decode", 4): {256: (16, 16, 1, 8)},
     ("sm_80", "dq", 2): {128: (64, 64, 2, 8), 256: (64, 32, 1, 8)},
     ("sm_80", "dkv", 2): {64: (32, 64, 2, 4), 128: (64, 64, 2, 8)},
-    ("sm_80", "dq", 4): {16: (16, 16, 1, 4), 64: (32, 16, 1, 8), 256: (16, 16, 1, 4)},
-    ("sm_80", "dkv", 4): {16: (32, 32, 1, 8), 64: (16, 64, 1, 8)},
+    ("sm_80", "dq", 4): {16: (16, 16, 1, 4), 64: (32, 16, 2, 8), 256: (16, 16, 2, 4)},
+    ("sm_80", "dkv", 4): {16: (32, 32, 1, 8), 32: (32, 32, 2, 8), 64: (16, 64, 1, 8)},
     ("gfx942", "forward", 2): {128: (64, 64, 2, 4), 256: (64, 32, 2, 4)},
     ("gfx942", "dq", 2): {128: (64, 32, 2, 8), 256: (64, 32, 1, 4)},
     ("gfx942", "dkv", 2): {64: (32, 64, 2, 4), 128: (32, 64, 1, 4), 256: (32, 32, 1, 4)},
     ("gfx942", "dq", 4): {256: (16, 16, 1, 4)},
     ("gfx942", "dkv", 4): {64: (16, 32, 1, 8), 256: (16, 16, 1, 4)},
+}  # fmt: skip
+# Where a head that doesn't fill its block needs more registers.
+PADDED = {
+    ("sm_90", "forward", 2): {64: (128, 64, 2, 4), 256: (128, 32, 1, 8)},
+    ("sm_90", "forward", 4): {256: (16, 16, 1, 4)},
 }
+# Where Triton 3.6 does.
+TRITON_3_6 = {
+    ("sm_80", "dkv", 2): {64: (32, 64, 2, 8), 128: (64, 64, 1, 8)},
+    ("sm_90", "dkv", 2): {128: (32, 64, 2, 8)},
+}
+_OLDER = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7)
 
 
 def configuration(
@@ -371,6 +398,8 @@ def configuration(
 ) -> tuple[int, int, int, int, int]:
     """(BLOCK_Q, BLOCK_K, stages, warps, BLOCK_D) for heads of this size, 1 … 256."""
     block_d = max(16, triton.next_power_of_2(head))
-    own = OTHER_TARGETS.get((target, kernel, itemsize), {})
-    known = CONFIGURATIONS[kernel, itemsize] | own
+    key = target, kernel, itemsize
+    known = CONFIGURATIONS[kernel, itemsize] | OTHER_TARGETS.get(key, {})
+    known |= PADDED.get(key, {}) if head < block_d else {}
+    known |= TRITON_3_6.get(key, {}) if _OLDER else {}
     return (*known.get(block_d, known[max(64, block_d)]), block_d)

@@ -27,9 +27,14 @@ def _schedule() -> Schedule:
     return make_schedule("linear", 50)
 
 
-def _coefficients(rng: np.random.Generator, t: int) -> StepCoefficients:
-    """From t to t − 1 or a little further, by any sampler and for any prediction."""
+def _coefficients(rng: np.random.Generator, t: int, ddpm: int) -> StepCoefficients:
+    """From t to t − 1 or a little further, by any sampler and for any prediction.
+
+    ddpm 1 is what benchmarks take: DDPM's own step from t to t − 1, with σ² = β̃.
+    """
     alpha_bar = _schedule().alpha_bar
+    if ddpm:
+        return ddpm_coefficients(float(alpha_bar[t]), float(alpha_bar[t - 1]), "beta_tilde")
     now, then = float(alpha_bar[t]), float(alpha_bar[max(t - int(rng.choice([1, 1, 5])), 0)])
     prediction = str(rng.choice(["eps", "x0", "v"]))
     if rng.random() < 0.5:
@@ -47,7 +52,11 @@ def _make(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
 
     t = dims["t"]
     arguments: Arguments = {"x_t": array(), "output": array()}
-    arguments |= {"coefficients": _coefficients(rng, t), "seed": int(rng.integers(2**63)), "t": t}
+    arguments |= {
+        "coefficients": _coefficients(rng, t, dims["ddpm"]),
+        "seed": int(rng.integers(2**63)),
+        "t": t,
+    }
     arguments["first"] = int(rng.choice([0, 7, 2**31]))
     arguments["clip"] = 1.0 if dims["clip"] else None
     if dims["guided"]:
@@ -144,7 +153,25 @@ def torch_step(
         return (x_s + z).numpy()
 
 
-_BENCH = {"B": 64, "E": 3 * 64 * 64, "axes": 2, "clip": 1, "guided": 0}
+@cache
+def _scheduler() -> Any:
+    from diffusers import DDPMScheduler
+
+    betas = _schedule().beta[1:]
+    settings = {"variance_type": "fixed_small", "clip_sample": True, "clip_sample_range": 1.0}
+    return DDPMScheduler(num_train_timesteps=len(betas), trained_betas=betas, **settings)
+
+
+def diffusers_step(x_t: Any, output: Any, *, t: int, **rest: Any) -> Any:
+    """DDPMScheduler.step with its own noise; it counts the steps from 0."""
+    import torch
+
+    with torch.inference_mode():
+        x_s = _scheduler().step(torch.from_numpy(output), t - 1, torch.from_numpy(x_t))
+    return x_s.prev_sample.numpy()
+
+
+_BENCH = {"B": 64, "E": 3 * 64 * 64, "axes": 2, "clip": 1, "guided": 0, "ddpm": 1}
 
 ROWS = [
     Op(
@@ -160,6 +187,7 @@ ROWS = [
             "t": (1, 50),
             "clip": (0, 1),
             "guided": (0, 2),
+            "ddpm": (0, 0),
         },
         floor={"float32": 2e-6, "float64": 2e-6},  # 4 ulp of a normal
         cap={"float32": 1e-3, "float64": 2e-6},
@@ -174,9 +202,10 @@ ROWS = [
             "clips the result": clips_the_result,
         },
         bench={
-            "DDPM or DDIM, 64 × 3 × 64 × 64": ({**_BENCH, "t": 20}, "float32"),
+            "DDPM, 64 × 3 × 64 × 64": ({**_BENCH, "t": 20}, "float32"),
             "last step, 64 × 3 × 64 × 64": ({**_BENCH, "t": 1}, "float32"),
+            "last step, 64 × 3 × 256 × 256": ({**_BENCH, "E": 3 * 256 * 256, "t": 1}, "float32"),
         },
-        peers={"torch": torch_step},
+        peers={"torch": torch_step, "diffusers": diffusers_step},
     ),
 ]

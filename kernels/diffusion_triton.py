@@ -80,7 +80,9 @@ def _launch(
 ) -> None:
     _, samples, elements = _layout(tuple(x.shape), first)
     total, quads = counters(samples, elements)
-    if total:
+    if not total:
+        return
+    with torch.cuda.device_of(x):
         step_kernel[(triton.cdiv(total, BLOCK),)](
             x,
             output,

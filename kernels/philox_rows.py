@@ -24,7 +24,7 @@ def _make(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
         "shape": shape,
         "step": int(rng.choice([0, 1, 999, 2**32 - 1])),
         "stream": str(rng.choice(list(random.STREAMS))),
-        "first": int(rng.choice([0, 3, 2**31, 2**32 - 20])),
+        "first": int(rng.choice([0, 3, 2**31, 2**32 - max(20, dims["samples"])])),
     }
     return arguments if dtype == "uint32" else {**arguments, "dtype": dtype}
 

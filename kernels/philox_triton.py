@@ -158,18 +158,19 @@ def _draws(
     name = torch.tensor([_seed(seed), _step(step)], dtype=torch.int64, device=where)
     total, quads = counters(samples, elements)
     if total:
-        draw_kernel[(triton.cdiv(total, BLOCK),)](
-            out,
-            name,
-            total,
-            quads,
-            elements,
-            int(first),
-            _stream(stream),
-            KIND=kind,
-            EVEN=elements % 4 == 0,
-            BLOCK=BLOCK,
-        )
+        with torch.cuda.device_of(out):
+            draw_kernel[(triton.cdiv(total, BLOCK),)](
+                out,
+                name,
+                total,
+                quads,
+                elements,
+                int(first),
+                _stream(stream),
+                KIND=kind,
+                EVEN=elements % 4 == 0,
+                BLOCK=BLOCK,
+            )
     return out.cpu().numpy() if device is None else out
 
 

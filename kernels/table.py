@@ -37,7 +37,7 @@ class Op:
         integers that hypothesis draws between the bounds given here, `dtypes` what it chooses from.
     floor, cap: by dtype, for results of size 1 (larger ones in proportion): a floating result may
         be wrong by twice what the definition is wrong by in that dtype, plus floor, but by no more
-        than cap. Integer results are exact.
+        than cap. Integer results are exact. A floor by "triton float32" is for that twin alone.
     laws: functions (arguments, result) that raise AssertionError. wrong: twins with a planted
         fault; the check must reject each.
     bench: dims of the benchmarks, by label. peers: other libraries' versions of the same call.
@@ -91,43 +91,69 @@ def twin(name: str, where: str) -> Callable[..., Any]:
     return ops[name].load(where)
 
 
-def check(op: Op, implementation: Callable[..., Any], arguments: Arguments, dtype: str) -> Any:
+def check(
+    op: Op, implementation: Callable[..., Any], arguments: Arguments, dtype: str, where: str = ""
+) -> Any:
     """Run one call both ways; AssertionError unless `implementation` is right. Returns its result.
 
     Right: the arguments are untouched, shape and dtype are the definition's, every law holds,
     integers are equal, and the error of floats against the float64 definition is at most twice the
-    definition's own in that dtype plus the row's floor, and below its cap.
+    definition's own in that dtype plus the row's floor, and below its cap. Of a tuple, each array
+    is judged alone. where: the back end, if the row has a floor for it.
     """
+    floor = op.floor.get(f"{where} {dtype}", op.floor.get(dtype, 0.0))
     before = {k: _copy(v) for k, v in arguments.items()}
     result = implementation(**arguments)
     for key, old in before.items():
         assert _same(old, arguments[key]), f"{op.name} changed its argument {key}"
     expected = op.load()(**arguments)
-    assert result.shape == expected.shape, f"{op.name}: {result.shape} is not {expected.shape}"
-    assert result.dtype == expected.dtype, f"{op.name}: {result.dtype} is not {expected.dtype}"
+    _check_kinds(op, arrays(result), arrays(expected))
     for law in op.laws:
         law(arguments, result)
-    if result.dtype.kind in "iub":
-        np.testing.assert_array_equal(result, expected)
-        return result
-    _check_error(op, result, expected, op.load()(**_widened(arguments)), dtype)
+    truth = _truth(op, arguments, expected)
+    for x, y, t in zip(*map(arrays, (result, expected, truth)), strict=True):
+        if y.dtype.kind in "iub":
+            np.testing.assert_array_equal(x, y)
+        else:
+            _check_error(op, x, y, t, floor, op.cap[dtype])
     return result
 
 
-def _check_error(op: Op, result: Any, expected: Any, truth: Any, dtype: str) -> None:
+def arrays(result: Any) -> tuple[Any, ...]:
+    """The arrays of a result: itself, or a tuple's entries."""
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _check_kinds(op: Op, found: tuple[Any, ...], wanted: tuple[Any, ...]) -> None:
+    assert len(found) == len(wanted), f"{op.name}: {len(found)} results are not {len(wanted)}"
+    for x, y in zip(found, wanted, strict=True):
+        assert x.shape == y.shape, f"{op.name}: {x.shape} is not {y.shape}"
+        assert x.dtype == y.dtype, f"{op.name}: {x.dtype} is not {y.dtype}"
+
+
+def _truth(op: Op, arguments: Arguments, expected: Any) -> Any:
+    """The definition's result in float64; `expected` itself where nothing would be wider."""
+    wide = _widened(arguments)
+    exact = all(y.dtype.kind in "iub" for y in arrays(expected))
+    if exact or all(wide[k] is v for k, v in arguments.items()):
+        return expected
+    return op.load()(**wide)
+
+
+def _check_error(op: Op, result: Any, expected: Any, truth: Any, floor: float, cap: float) -> None:
     assert np.array_equal(np.isfinite(result), np.isfinite(truth)), f"{op.name}: NaN or infinity"
     finite = np.isfinite(truth)
     error = np.abs(result.astype(np.float64) - truth)[finite].max(initial=0.0)
     own = np.abs(expected.astype(np.float64) - truth)[finite].max(initial=0.0)
     scale = max(1.0, np.abs(truth)[finite].max(initial=0.0))  # an eps is relative to the result
-    allowed = min(2 * own + op.floor[dtype] * scale, op.cap[dtype] * scale)
+    allowed = min(2 * own + floor * scale, cap * scale)
     assert error <= allowed, f"{op.name}: error {error:.3g}, allowed {allowed:.3g}"
 
 
 def _widened(arguments: Arguments) -> Arguments:
     def widen(v: Any) -> Any:
         if isinstance(v, np.ndarray) and v.dtype.kind == "f":
-            return v.astype(np.float64)
+            return v.astype(np.float64, copy=False)
         return v
 
     return {k: widen(v) for k, v in arguments.items()}
@@ -143,7 +169,15 @@ def _same(old: Any, new: Any) -> bool:
     return old is new or bool(np.all(old == new))
 
 
-FAMILIES = ("histogram", "attention", "philox", "sampling", "diffusion")
+FAMILIES = (
+    "histogram",
+    "masks",
+    "attention",
+    "attention_backward",
+    "philox",
+    "sampling",
+    "diffusion",
+)
 
 
 def rows() -> dict[str, Op]:

@@ -4,7 +4,8 @@
 
 Vaswani et al., Attention Is All You Need (2017), Eq. 1; grouped-query heads: Ainslie et al. (2023).
 Two cases the formula leaves open: a query that sees no key gives 0 and has gradient 0, and
-a key or query that takes part nowhere is read as 0, so a NaN in unused memory can't leak.
+a key or query that takes part nowhere is read as 0, so a NaN in unused memory can't leak; neither
+can one in the gradient of such a query's output. The backward is core's gradient of the formula.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from core import Array, value
+from core import Array, Tensor, grad, value
 from core.errors import InputError
 from reference.backend import operation
 from reference.masks import Mask, boolean, full
@@ -53,10 +54,34 @@ def masked_attention(
     m = np.where(some, value(s).max(-1, initial=-math.inf), 0.0)
     e = np.exp(s - m[..., None])
     Z = np.where(some, np.sum(e, axis=-1), 1.0)  # (B, H_kv, G, Q)
-    out = np.reshape(e / Z[..., None] @ v, (B, H, Q, D))  # Eq. 1
+    out = np.where(some[..., None], e / Z[..., None] @ v, 0.0)  # Eq. 1
+    out = np.reshape(out, (B, H, Q, D))
     if not return_lse:
         return out
     return out, np.reshape(np.where(some, m + np.log(Z), -math.inf), (B, H, Q))
+
+
+@operation
+def masked_attention_backward(
+    q: Array,
+    k: Array,
+    v: Array,
+    dout: Array,
+    mask: Mask | Any = None,
+    *,
+    scale: float | None = None,
+) -> tuple[Any, Any, Any]:
+    """(dq, dk, dv) = ∂(Σ dout·out)/∂(q, k, v), shapes and dtype of q, k and v.
+
+    dout: of the shape and dtype of q, an array; the rest as in `masked_attention`, as arrays.
+
+    Raises InputError as `masked_attention` does, and for a dout that doesn't fit.
+    """
+    mask, scale = checked_backward(q, k, v, dout, mask, scale)
+    inputs = [Tensor(x) for x in (q, k, v)]
+    definition = masked_attention.definition  # type: ignore[attr-defined]
+    dq, dk, dv = grad(definition(*inputs, mask, scale=scale), inputs, dout)
+    return dq, dk, dv
 
 
 def checked(q: Any, k: Any, v: Any, mask: Any, scale: float | None) -> tuple[Mask, float]:
@@ -74,6 +99,20 @@ def checked(q: Any, k: Any, v: Any, mask: Any, scale: float | None) -> tuple[Mas
     if not isinstance(scale, (int, float)) or not math.isfinite(scale):
         raise InputError(f"scale must be a finite number, got {scale!r}")
     return mask, float(scale)
+
+
+def checked_backward(
+    q: Any, k: Any, v: Any, dout: Any, mask: Any, scale: float | None
+) -> tuple[Mask, float]:
+    """`checked` for arrays of float32 or float64, and a dout like q; else InputError."""
+    for name, x in (("q", q), ("k", k), ("v", v), ("dout", dout)):
+        if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
+            kind = getattr(x, "dtype", type(x).__name__)
+            raise InputError(f"{name} must be a float32 or float64 array, got {kind}")
+    mask, scale = checked(q, k, v, mask, scale)
+    if dout.shape != q.shape or dout.dtype != q.dtype:
+        raise InputError(f"dout must be {q.dtype} {q.shape}, got {dout.dtype} {dout.shape}")
+    return mask, scale
 
 
 def fitted(x: Any, shape: tuple[int, ...]) -> Any:

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
 
-from core import Array, value
+from core import Array, special, value
 from core.errors import InputError
 
 BETA_MAX = 0.999
@@ -140,7 +139,8 @@ def discretised_log_prob(x: Array, mean: Array, std: float, levels: int) -> Arra
     # Φ(upper) − Φ(lower) = Φ(−lower) − Φ(−upper): the smaller pair keeps all its digits.
     flip = value(lower + upper) > 0
     low, high = np.where(flip, -upper, lower), np.where(flip, -lower, upper)
-    return log_ndtr(high) + np.log1p(-np.exp(log_ndtr(low) - log_ndtr(high)))
+    log_cdf = special.log_ndtr
+    return log_cdf(high) + np.log1p(-np.exp(log_cdf(low) - log_cdf(high)))
 
 
 def _column(coefficient: Any, x: Array) -> Any:

@@ -26,8 +26,10 @@ from typing import Any
 import numpy as np
 
 from core.errors import InputError
+from reference.backend import operation
 
 EMPTY, PARTIAL, FULL = 0, 1, 2
+SEVERAL = "mask shows a query several intervals of keys; `lower` packs such a mask"
 Interval = tuple[Any, Any]
 
 
@@ -46,30 +48,30 @@ class Mask:
         raise NotImplementedError
 
     def __and__(self, other: Mask) -> Mask:
-        return _And(self, _a_mask(other))
+        return And(self, _a_mask(other))
 
     def __or__(self, other: Mask) -> Mask:
-        return _Or(self, _a_mask(other))
+        return Or(self, _a_mask(other))
 
 
 def causal() -> Mask:
     """Keys at or before the query."""
-    return _Window(None, 0)
+    return Window(None, 0)
 
 
 def window(left: int, right: int = 0) -> Mask:
     """Keys at most `left` before and `right` after the query. Raises InputError if negative."""
-    return _Window(_count("left", left), _count("right", right))
+    return Window(_count("left", left), _count("right", right))
 
 
 def prefix(length: Any) -> Mask:
     """The first `length` keys, for every query; an int, or one (B,) for each batch entry."""
-    return _Before(_counts("length", length))
+    return Before(_counts("length", length))
 
 
 def padding(lengths: Any) -> Mask:
     """Keys that aren't padding: the first lengths[b] of batch entry b. lengths: int (B,)."""
-    return _Before(_counts("lengths", lengths))
+    return Before(_counts("lengths", lengths))
 
 
 def documents(ids: Any) -> Mask:
@@ -77,7 +79,7 @@ def documents(ids: Any) -> Mask:
     ids = np.asarray(ids)
     if ids.dtype.kind not in "iu" or ids.ndim not in (1, 2):
         raise InputError(f"ids must be integers (K,) or (B, K), got {ids.dtype}{ids.shape}")
-    return _Documents(ids)
+    return Documents(ids)
 
 
 def raster(height: int, width: int, *, reach: int | None = None, own: bool = True) -> Mask:
@@ -88,7 +90,7 @@ def raster(height: int, width: int, *, reach: int | None = None, own: bool = Tru
     """
     _count("height", height)
     _count("width", width)
-    return _Raster(height, width, None if reach is None else _count("reach", reach), bool(own))
+    return Raster(height, width, None if reach is None else _count("reach", reach), bool(own))
 
 
 def boolean(seen: Any) -> Mask:
@@ -96,20 +98,23 @@ def boolean(seen: Any) -> Mask:
     seen = np.asarray(seen)
     if seen.dtype != np.bool_ or seen.ndim not in (2, 4):
         raise InputError(f"seen must be bool (Q, K) or (B, H, Q, K), got {seen.dtype}{seen.shape}")
-    return _Boolean(seen)
+    return Boolean(seen)
 
 
 def full() -> Mask:
     """Every key."""
-    return _Window(None, None)
+    return Window(None, None)
 
 
 @dataclass(frozen=True)
-class _Window(Mask):
+class Window(Mask):
+    """Keys from `left` before to `right` after the query; None is no bound."""
+
     left: int | None
     right: int | None
 
     def dense(self, q_len: int, k_len: int) -> Any:
+        """Whether a key's distance is in bounds."""
         distance = np.arange(k_len) - _positions(q_len, k_len)[:, None]  # (Q, K)
         seen = np.ones((q_len, k_len), np.bool_)
         if self.left is not None:
@@ -119,6 +124,7 @@ class _Window(Mask):
         return seen
 
     def interval(self, q_len: int, k_len: int) -> Interval:
+        """From `left` before the query to `right` after it."""
         at = _positions(q_len, k_len)
         start = np.zeros_like(at) if self.left is None else np.clip(at - self.left, 0, k_len)
         stop = np.full_like(at, k_len)
@@ -128,14 +134,18 @@ class _Window(Mask):
 
 
 @dataclass(frozen=True)
-class _Before(Mask):
+class Before(Mask):
+    """The first `length` keys; length: int () or (B,)."""
+
     length: Any
 
     def dense(self, q_len: int, k_len: int) -> Any:
+        """Whether a key comes before the length."""
         seen = np.arange(k_len) < self.length[..., None]  # (K,) or (B, K)
         return np.broadcast_to(_per_batch(seen), (*_per_batch(seen).shape[:-2], q_len, k_len))
 
     def interval(self, q_len: int, k_len: int) -> Interval:
+        """From the first key to the length."""
         stop = np.minimum(self.length, k_len).astype(np.int32)  # () or (B,)
         stop = stop[:, None, None] if stop.ndim else stop
         stop = np.broadcast_to(stop, (*stop.shape[:-1], q_len))
@@ -143,17 +153,21 @@ class _Before(Mask):
 
 
 @dataclass(frozen=True)
-class _Documents(Mask):
+class Documents(Mask):
+    """Keys whose id is the query's. ids: integers (K,) or (B, K)."""
+
     ids: Any
 
     def dense(self, q_len: int, k_len: int) -> Any:
-        self._check(q_len, k_len)
+        """Whether the ids are equal."""
+        self.check(q_len, k_len)
         own = self.ids[..., k_len - q_len :]
         seen = own[..., :, None] == self.ids[..., None, :]
         return seen if self.ids.ndim == 1 else seen[:, None]
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
-        self._check(q_len, k_len)
+        """The run of equal ids that the query is in; None if an id has two runs."""
+        self.check(q_len, k_len)
         lines = [_runs(line) for line in np.atleast_2d(self.ids)]
         if any(line is None for line in lines):
             return None
@@ -162,7 +176,8 @@ class _Documents(Mask):
             return both[0, 0], both[0, 1]
         return both[:, None, 0], both[:, None, 1]
 
-    def _check(self, q_len: int, k_len: int) -> None:
+    def check(self, q_len: int, k_len: int) -> None:
+        """Raise InputError if the ids aren't those of k_len keys, or the queries are more."""
         if self.ids.shape[-1] != k_len or q_len > k_len:
             raise InputError(
                 f"mask: documents of {self.ids.shape[-1]} keys; got {q_len} queries, {k_len} keys"
@@ -170,13 +185,16 @@ class _Documents(Mask):
 
 
 @dataclass(frozen=True)
-class _Raster(Mask):
+class Raster(Mask):
+    """Pixels before the query's, within reach; see `raster`."""
+
     height: int
     width: int
     reach: int | None
     own: bool
 
     def dense(self, q_len: int, k_len: int) -> Any:
+        """Whether a pixel comes before, and is near."""
         at, key = self._positions(q_len, k_len)[:, None], np.arange(k_len)
         seen = key < at + self.own  # (Q, K)
         if self.reach is not None:
@@ -185,6 +203,7 @@ class _Raster(Mask):
         return seen
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
+        """All pixels before; None if a reach leaves holes."""
         at = self._positions(q_len, k_len)
         if self.reach is not None:
             return _as_intervals(self.dense(q_len, k_len))
@@ -199,10 +218,13 @@ class _Raster(Mask):
 
 
 @dataclass(frozen=True)
-class _Boolean(Mask):
+class Boolean(Mask):
+    """Keys that `seen` says; bool (Q, K) or (B or 1, H or 1, Q, K)."""
+
     seen: Any
 
     def dense(self, q_len: int, k_len: int) -> Any:
+        """`seen` itself."""
         if self.seen.shape[-2:] != (q_len, k_len):
             raise InputError(
                 f"mask is for {self.seen.shape[-2:]} (queries, keys), got {(q_len, k_len)}"
@@ -210,18 +232,23 @@ class _Boolean(Mask):
         return self.seen
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
+        """Its rows, if each is one interval."""
         return _as_intervals(self.dense(q_len, k_len))
 
 
 @dataclass(frozen=True)
-class _And(Mask):
+class And(Mask):
+    """Keys that both masks show."""
+
     a: Mask
     b: Mask
 
     def dense(self, q_len: int, k_len: int) -> Any:
+        """Seen by both."""
         return self.a.dense(q_len, k_len) & self.b.dense(q_len, k_len)
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
+        """Where the two overlap; None if one of them is none."""
         a, b = self.a.interval(q_len, k_len), self.b.interval(q_len, k_len)
         if a is None or b is None:
             return None
@@ -230,14 +257,18 @@ class _And(Mask):
 
 
 @dataclass(frozen=True)
-class _Or(Mask):
+class Or(Mask):
+    """Keys that one of two masks shows."""
+
     a: Mask
     b: Mask
 
     def dense(self, q_len: int, k_len: int) -> Any:
+        """Seen by one or both."""
         return self.a.dense(q_len, k_len) | self.b.dense(q_len, k_len)
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
+        """Where two meet or one is empty; None if they lie apart."""
         a, b = self.a.interval(q_len, k_len), self.b.interval(q_len, k_len)
         if a is None or b is None:
             return None
@@ -270,13 +301,33 @@ class Packed:
     k_len: int
 
 
+@operation
+def intervals(mask: Mask, q_len: int, k_len: int) -> Interval:
+    """(start, stop), int32 (…, Q): query i sees the keys start[i] ≤ j < stop[i], and no others.
+
+    Raises InputError if the mask was made for other lengths or shows a query several intervals.
+    """
+    found = mask.interval(q_len, k_len)
+    if found is None:
+        raise InputError(SEVERAL)
+    return _whole(found)
+
+
 def lower(mask: Mask, q_len: int, k_len: int) -> Intervals | Packed:
     """What a kernel reads. Raises InputError if the mask was made for other lengths."""
     found = mask.interval(q_len, k_len)
-    if found is None:
-        return Packed(np.packbits(mask.dense(q_len, k_len), axis=-1, bitorder="little"), k_len)
+    return packed(mask, q_len, k_len) if found is None else Intervals(*_whole(found), k_len)
+
+
+def _whole(found: Interval) -> Interval:
+    """Both of one shape, each in memory of its own."""
     start, stop = (np.ascontiguousarray(x, np.int32) for x in np.broadcast_arrays(*found))
-    return Intervals(start, stop, k_len)
+    return start, stop
+
+
+def packed(mask: Mask, q_len: int, k_len: int) -> Packed:
+    """Any mask, a bit for each query and key. Raises InputError as `lower` does."""
+    return Packed(np.packbits(mask.dense(q_len, k_len), axis=-1, bitorder="little"), k_len)
 
 
 def raised(lowered: Intervals | Packed) -> Any:
@@ -318,15 +369,16 @@ def _covered(intervals: Intervals) -> Any:
     return np.array(lines, np.bool_).reshape(*start.shape[:-1], K)
 
 
-def block_ranges(intervals: Intervals, block_q: int, block_k: int) -> Any:
+@operation
+def block_ranges(lowered: Intervals, block_q: int, block_k: int) -> Any:
     """int32 (…, ⌈Q/block_q⌉, 4): first, full_first, full_last, last block of keys, half open.
 
     Blocks outside [first, last) are empty, those in [full_first, full_last) are seen by every
     query of the block. Padding queries count for neither.
     """
-    start, stop = (_in_blocks(x, block_q, "edge") for x in (intervals.start, intervals.stop))
+    start, stop = (_in_blocks(x, block_q, "edge") for x in (lowered.start, lowered.stop))
     none = start == stop
-    first = np.where(none, intervals.k_len, start).min(-1) // block_k
+    first = np.where(none, lowered.k_len, start).min(-1) // block_k
     last = -(-np.where(none, 0, stop).max(-1) // block_k)
     last = np.maximum(first, last)
     full_first = np.clip(-(-start.max(-1) // block_k), first, last)

@@ -106,7 +106,7 @@ def run(
     _make_folder(out)
     results = {
         "version": version("genzoo"),
-        **_commit(),
+        **commit(),
         "machine": machine(),
         "seed": seed,
         "quick": quick,
@@ -427,12 +427,12 @@ def peak_memory() -> Iterator[Entry]:
             memory["peak_mb"] = round(int(found[1]) / 1024, 1)
 
 
-def _commit() -> Entry:
+def commit() -> Entry:
     """The checkout's commit, with a plus sign if it has changes; nothing without git."""
     root = Path(__file__).resolve().parent.parent
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return {"commit": commit + ("+" if _git(root, "status", "--porcelain", "-uno") else "")}
+        head = _git(root, "rev-parse", "HEAD")
+        return {"commit": head + ("+" if _git(root, "status", "--porcelain", "-uno") else "")}
     except (OSError, subprocess.SubprocessError):
         return {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 
 from core import Tensor, grad
 from core.errors import InputError
-from kernels import OPS
-from kernels.attention_rows import LENGTHS, make, unseen
+from kernels import OPS, check
+from kernels.attention_backward_rows import by_hand
+from kernels.attention_rows import LENGTHS, LONG, unseen
 from reference import masks
-from reference.attention import masked_attention
+from reference.attention import masked_attention, masked_attention_backward
 from reference.backend import backend
 
 ROOT = Path(__file__).parents[1]
@@ -25,9 +27,17 @@ DIMS = {"B": 2, "heads": 2, "group": 2, "D": 5, "sharpness": 1}
 KINDS = range(9)
 
 
-def call(kind: int, lengths: int, seed: int = 0, dtype: str = "float64") -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-    return make(rng, {**DIMS, "mask": kind, "lengths": lengths}, dtype)
+FORWARD, BACKWARD = OPS["masked_attention"], OPS["masked_attention_backward"]
+
+
+def call(kind: int, lengths: int, dtype: str = "float64", scale: int = 0) -> dict[str, Any]:
+    """One call of the backward; without "dout", of the forward."""
+    dims = {**DIMS, "mask": kind, "lengths": lengths, "scale": scale}
+    return BACKWARD.make(np.random.default_rng(0), dims, dtype)
+
+
+def forward(arguments: dict[str, Any]) -> Any:
+    return masked_attention(**{n: x for n, x in arguments.items() if n != "dout"})
 
 
 def by_the_book(q: Any, k: Any, v: Any, mask: Any) -> Any:
@@ -46,39 +56,147 @@ def by_the_book(q: Any, k: Any, v: Any, mask: Any) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_definition_is_a_softmax_over_the_seen_keys(kind: int):
     arguments = call(kind, LENGTHS.index((17, 5)))
-    np.testing.assert_allclose(masked_attention(**arguments), by_the_book(**arguments), atol=1e-13)
+    q, k, v, mask = (arguments[n] for n in ("q", "k", "v", "mask"))
+    np.testing.assert_allclose(
+        masked_attention(q, k, v, mask), by_the_book(q, k, v, mask), atol=1e-13
+    )
+
+
+@pytest.mark.parametrize("scale", [0, 1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_backwards_definition_is_the_slope_of_the_forwards(kind: int, scale: int):
+    """Finite differences along random directions, NaN where nothing takes part."""
+    arguments = call(kind, LENGTHS.index((17, 5)), scale=scale)
+    grads = masked_attention_backward(**arguments)
+    g = np.nan_to_num(arguments["dout"])
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        d = [rng.normal(size=x.shape) for x in grads]
+        moved = (
+            forward(arguments | {n: arguments[n] + t * dx for n, dx in zip("qkv", d, strict=True)})
+            for t in (1e-6, -1e-6)
+        )
+        slope = float((g * np.subtract(*moved)).sum()) / 2e-6
+        along = sum(float((x * dx).sum()) for x, dx in zip(grads, d, strict=True))
+        assert slope == pytest.approx(along, rel=1e-6, abs=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradient_is_finite_differences_and_zero_where_nothing_is_seen(kind: int):
+def test_lse_is_minus_infinity_where_nothing_is_seen(kind: int):
     arguments = call(kind, LENGTHS.index((17, 5)))
-    arrays = [arguments[n] for n in "qkv"]
-    tensors = [Tensor(x) for x in arrays]
-    out, lse = masked_attention(*tensors, arguments["mask"], return_lse=True)
-    rng = np.random.default_rng(1)
-    g = rng.normal(size=out.shape)
-    grads = grad(out, tensors, g)
-    idle_q, idle_k = unseen(arguments["mask"], arrays[0].shape, arrays[1].shape)
-    for x, idle in zip(grads, (idle_q, idle_k, idle_k), strict=True):
-        assert np.isfinite(x).all()
-        assert (x[idle] == 0).all()
-    assert np.isneginf(lse.data[idle_q]).all()
-    d = [rng.normal(size=x.shape) for x in arrays]
-    ahead, behind = (
-        masked_attention(*(x + t * dx for x, dx in zip(arrays, d, strict=True)), arguments["mask"])
-        for t in (1e-6, -1e-6)
-    )
-    slope = float((g * (ahead - behind)).sum()) / 2e-6
-    along = sum(float((x * dx)[~np.isnan(dx)].sum()) for x, dx in zip(grads, d, strict=True))
-    assert slope == pytest.approx(along, rel=1e-6, abs=1e-7)
+    idle, _ = unseen(arguments["mask"], arguments["q"].shape, arguments["k"].shape)
+    tensors = [Tensor(arguments[n]) for n in "qkv"]
+    _, lse = masked_attention(*tensors, arguments["mask"], return_lse=True)
+    np.testing.assert_array_equal(np.isneginf(lse.data), idle)
+    total = np.sum(np.where(idle, 0.0, lse))
+    assert all(np.isfinite(x).all() for x in grad(total, tensors))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("where", [None, "numba"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_takes_no_part_changes_no_bit(kind: int, where: str | None, dtype: str):
+    """NaN, infinity or 0 in keys that no query sees and in queries that see none."""
+    arguments = call(kind, LENGTHS.index((113, 203)), dtype)
+    idle_q, idle_k = unseen(arguments["mask"], arguments["q"].shape, arguments["k"].shape)
+    idle = {"q": idle_q, "k": idle_k, "v": idle_k, "dout": idle_q}
+    results = []
+    for junk in (0.0, math.nan, math.inf):
+        for name, none in idle.items():
+            arguments[name][none] = junk
+        with backend(where):
+            results.append((forward(arguments), *masked_attention_backward(**arguments)))
+    assert all(np.isfinite(x).all() for x in results[0])
+    for x, none in zip(results[0], (idle_q, idle_q, idle_k, idle_k), strict=True):
+        assert (x[none] == 0).all()
+    for other in results[1:]:
+        for x, y in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("lengths", LONG, ids=str)
+def test_the_numba_twin_at_long_odd_lengths(lengths: tuple[int, int], dtype: str):
+    """Causal, window, documents and packed, by the table's check; forward and backward."""
+    dims = {**DIMS, "B": 1, "heads": 1, "S": lengths[0], "K": lengths[1]}
+    few = {"group": 1} if lengths[0] * lengths[1] > 1 << 18 else {}
+    for kind in (1, 2, 4, 7):
+        for op in (FORWARD, BACKWARD):
+            arguments = op.make(np.random.default_rng(kind), {**dims, **few, "mask": kind}, dtype)
+            check(op, op.load("numba"), arguments, dtype)
+
+
+@pytest.mark.parametrize("where", [None, "numba"])
+def test_the_backward_is_linear_in_dout(where: str | None):
+    """Doubling it doubles every bit; sums add up."""
+    arguments = call(4, LENGTHS.index((113, 203)))
+    one, two = np.random.default_rng(1).normal(size=(2, *arguments["q"].shape))
+    with backend(where):
+        a, b, both, double = (
+            masked_attention_backward(**{**arguments, "dout": dout})
+            for dout in (one, two, one + two, 2 * one)
+        )
+    for x, y, z, w in zip(a, b, both, double, strict=True):
+        np.testing.assert_array_equal(w, 2 * x)
+        np.testing.assert_allclose(z, x + y, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [1, 4, 7])
+def test_the_numba_twins_give_the_same_bits_on_one_thread_and_on_two(kind: int):
+    import numba
+
+    arguments = call(kind, LENGTHS.index((203, 113)), "float32")
+    most, results = numba.config.NUMBA_NUM_THREADS, []
+    if most < 2:
+        pytest.skip("one core")
+    for threads in (1, 2):
+        numba.set_num_threads(threads)
+        with backend("numba"):
+            results.append((forward(arguments), *masked_attention_backward(**arguments)))
+    numba.set_num_threads(most)
+    for x, y in zip(*results, strict=True):
+        assert x.tobytes() == y.tobytes()
+
+
+# The laws of the backward, without its definition
+
+
+def broken(fault: str, kind: int = 4) -> str:
+    """Which laws the gradient with this fault breaks."""
+    arguments = call(kind, LENGTHS.index((17, 5)))
+    result, names = by_hand(fault)(**arguments), []
+    for law in BACKWARD.laws:
+        try:
+            law(arguments, result)
+        except AssertionError:
+            names.append(law.__name__)
+    return " ".join(names)
+
+
+def test_the_gradient_by_hand_is_right_without_a_fault():
+    for kind in KINDS:
+        for dtype in ("float32", "float64"):
+            for lengths in range(len(LENGTHS)):
+                check(BACKWARD, by_hand(), call(kind, lengths, dtype), dtype)
+
+
+def test_each_law_rejects_what_it_is_for():
+    assert broken("") == ""
+    assert broken("forgets scale in dq") == "queries_and_keys_balance"
+    assert broken("lse of all keys") == "values_share_out_dout"
+    assert "values_share_out_dout" in broken("drops the group's sum")
+    assert "queries_and_keys_balance" in broken("drops the group's sum")
+    assert "zero_where_nothing_is_seen" in broken("leaked masked NaN")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_lse_is_the_log_of_the_denominator(dtype: str):
-    arguments = call(2, LENGTHS.index((113, 203)), dtype=dtype)
+    arguments = call(2, LENGTHS.index((113, 203)), dtype)
     for name in (None, "numba"):
         with backend(name):
-            out, lse = masked_attention(**arguments, return_lse=True)
+            out, lse = masked_attention(
+                *(arguments[n] for n in ("q", "k", "v", "mask")), return_lse=True
+            )
         scores = np.einsum(
             "bhqd,bhkd->bhqk", arguments["q"], np.repeat(arguments["k"], DIMS["group"], axis=1)
         ) / math.sqrt(DIMS["D"])
@@ -96,19 +214,36 @@ def test_large_scores_stay_finite():
         np.testing.assert_allclose(out, q)
 
 
-def test_the_numba_twin_keeps_no_square_array():
-    """Peak memory beside the arguments grows with S, not S²."""
-    import tracemalloc
+def peak(run: Any) -> int:
+    """Bytes that the process holds at most while it runs, beyond what it held before (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    except OSError as error:
+        pytest.skip(f"can't measure memory: {error}")
 
-    twin = OPS["masked_attention"].load("numba")
-    x = np.zeros((1, 1, 8192, 4), np.float32)
-    mask = masks.causal() & masks.window(63) & masks.documents(np.arange(8192) // 100)
-    twin(x[:, :, :8], x[:, :, :8], x[:, :, :8])
-    tracemalloc.start()
-    twin(x, x, x, mask)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2 << 20
+    def status(line: str) -> int:
+        return int(Path("/proc/self/status").read_text().split(f"{line}:")[1].split()[0]) << 10
+
+    before = status("VmRSS")
+    run()
+    return status("VmHWM") - before
+
+
+@pytest.mark.parametrize("op", [FORWARD, BACKWARD], ids=lambda op: op.name)
+def test_the_numba_twin_keeps_no_square_array(op: Any):
+    """Memory beside the arguments grows with S, not S²: 16384² bits would take 32 MiB."""
+    twin = op.load("numba")
+    x = np.zeros((1, 1, 16384, 4), np.float32)
+    several = (x,) * (3 if op is FORWARD else 4)
+    ids = np.arange(16384) // 100
+    mask = masks.causal() & masks.window(63) & masks.documents(ids)
+    twin(*(x[:, :, :8] for x in several))
+    assert peak(lambda: twin(*several, mask)) < 12 << 20
+
+
+def test_a_square_array_would_be_seen():
+    x = np.zeros((1, 1, 2048, 4), np.float32)
+    assert peak(lambda: masked_attention(x, x, x)) > 12 << 20
 
 
 GOOD = np.zeros((2, 4, 3, 5))
@@ -133,13 +268,36 @@ def test_bad_arguments_are_named(case: str, where: str | None):
     arguments: dict[str, Any] = {"q": GOOD, "k": GOOD, "v": GOOD, **change}
     with backend(where), pytest.raises(InputError, match=named):
         masked_attention(**arguments)
+    arguments["dout"] = arguments["q"]
+    with backend(where), pytest.raises(InputError, match=named):
+        masked_attention_backward(**arguments)
+
+
+BAD_DOUT = {
+    "another shape": (
+        GOOD[:, :2],
+        r"dout must be float64 \(2, 4, 3, 5\), got float64 \(2, 2, 3, 5\)",
+    ),
+    "another dtype": (GOOD.astype(np.float32), "dout must be float64"),
+    "integers": (GOOD.astype(np.int64), "dout must be a float32 or float64 array, got int64"),
+    "a list": (GOOD.tolist(), "dout must be a float32 or float64 array, got list"),
+}
+
+
+@pytest.mark.parametrize("where", [None, "numba"])
+@pytest.mark.parametrize("case", BAD_DOUT)
+def test_a_gradient_that_does_not_fit_is_named(case: str, where: str | None):
+    dout, named = BAD_DOUT[case]
+    with backend(where), pytest.raises(InputError, match=named):
+        masked_attention_backward(GOOD, GOOD, GOOD, dout)
 
 
 # The Triton kernels, in processes of their own
 
 FAST = ("float32", "float16", "odd lengths", "head sizes", "holes", "decoding", "lse", "scales")
-FAST += ("same bits", "operators", "compiled", "bad input", "arrays")
-SLOW = ("long odd lengths",)
+FAST += ("same bits", "operators", "compiled", "bad input", "arrays", "length pairs")
+FAST += ("compiled public", "device masks", "prepared", "layouts", "asked", "device")
+SLOW = ("every length pair",)
 
 
 def run(*arguments: str, interpret: bool) -> subprocess.CompletedProcess[str]:
@@ -154,42 +312,17 @@ def run(*arguments: str, interpret: bool) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_every_case_is_run():
+    source = (ROOT / "tests/triton_attention_cases.py").read_text()
+    named = re.findall(r'^    "([\w ]+)": ', source[source.index("\nCASES") :], re.MULTILINE)
+    assert sorted(named) == sorted((*FAST, *SLOW))
+
+
 @pytest.mark.parametrize("names", [FAST, pytest.param(SLOW, marks=pytest.mark.slow)])
 def test_triton_kernels_in_the_interpreter(names: tuple[str, ...]):
     done = run("tests/triton_attention_cases.py", *names, interpret=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split("\n")[:-1] == list(names)
-
-
-BINARIES = (
-    "forward,sm_90,bf16,128,intervals",
-    "dq,sm_90,bf16,64,intervals",
-    "dkv,sm_90,bf16,128,packed",
-    "forward,sm_80,bf16,64,packed",
-    "dkv,gfx942,fp16,64,intervals",
-    "forward,gfx942,fp16,64,intervals",
-)
-
-
-@pytest.mark.parametrize("cells", [BINARIES, pytest.param(("all",), marks=pytest.mark.slow)])
-def test_binaries_keep_to_registers_and_use_tensor_cores(cells: tuple[str, ...]):
-    done = run("-m", "kernels.attention_binaries", *cells, interpret=False)
-    unfit = [line for line in done.stdout.splitlines() if not line.endswith("\tfit")]
-    assert not unfit, "\n".join(unfit)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert len(done.stdout.splitlines()) >= len(cells)
-
-
-def test_an_unfit_binary_is_noticed():
-    pytest.importorskip("triton")
-    from kernels.attention_binaries import Binary, Cell, fault
-
-    cell = Cell("forward", "sm_90", "bf16", 128, False)
-    assert fault(cell, Binary(255, 0, 0, "HGMMA")) == ""
-    assert fault(cell, Binary(255, 0, 0, "HMMA")) == "HMMA in use"
-    assert fault(cell, Binary(255, 0, 0, "")) == "no tensor core in use"
-    assert fault(cell, Binary(255, 0, 7, "HGMMA")) == "7 spills"
-    assert fault(cell._replace(dtype="fp32"), Binary(255, 0, 0, "")) == ""
 
 
 def test_without_a_gpu_a_tensor_is_refused():

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -121,37 +119,20 @@ def test_bad_arguments_are_named(change, message):
         twin.step(**{**call, **change})
 
 
-# Triton without a GPU: in its interpreter and through its compilers, each in a process of its own,
-# which is this file run as a script
+# Triton, in its interpreter: a process of its own, this file run as a script
 
 
-def alone(job, **environment):
-    """Run a job below in another process."""
+def test_triton_in_the_interpreter():
     pytest.importorskip("triton")
-    kept = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     out = subprocess.run(
-        [sys.executable, __file__, job],
-        env={**kept, **environment},
+        [sys.executable, __file__],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
         check=False,
     )
     assert out.returncode == 0, out.stdout + out.stderr
-    return out.stdout
-
-
-def test_triton_in_the_interpreter():
-    alone("interpret", TRITON_INTERPRET="1")
-
-
-def test_triton_compiles_without_spills():
-    assert len(alone("compile").splitlines()) == 6
-
-
-@pytest.mark.slow
-def test_triton_compiles_without_spills_in_every_form():
-    assert len(alone("compile-all").splitlines()) == 3 * (3 * 2 * 2 + 3 * 2)
 
 
 def interpreted_calls():
@@ -245,91 +226,9 @@ def interpreted_errors():
             step(**call)
 
 
-def compiled(name, kernel, types, constants, target):
-    """Compile ahead of time; AssertionError if anything spills. Prints what it costs."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    names = kernel.arg_names
-    source = ASTSource(
-        kernel,
-        signature={n: "constexpr" if n in constants else types[n] for n in names},
-        constexprs={(names.index(n),): v for n, v in constants.items()},
-        attrs={(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n.endswith("_ptr")},
-    )
-    built = triton.compile(source, target=GPUTarget(*target), options={"num_warps": 4})
-    if target[0] == "cuda":
-        registers = cuda_registers(built)
-    else:
-        registers = int(re.search(r"vgpr_count: *(\d+)", built.asm["amdgcn"])[1])
-        for spilled in re.findall(r"vgpr_spill_count: *(\d+)", built.asm["amdgcn"]):
-            assert int(spilled) == 0, f"{name} spills on {target[1]}"
-    print(f"{name} {target[1]}: {registers} registers, {built.metadata.shared} bytes shared")
-
-
-def cuda_registers(built):
-    """Registers of a kernel for NVIDIA; AssertionError if it keeps anything on a stack."""
-    import tempfile
-
-    import triton
-
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(built.asm["cubin"])
-        file.flush()
-        out = subprocess.run(
-            [tool, "-res-usage", file.name], capture_output=True, text=True, check=True
-        )
-    used = re.search(r"REG:(\d+) STACK:(\d+)", out.stdout + out.stderr)
-    assert int(used[2]) == 0, f"{used[2]} bytes of stack"
-    assert "STL" not in built.asm["sass"]
-    return int(used[1])
-
-
-TARGETS = (("cuda", 80, 32), ("cuda", 90, 32), ("hip", "gfx942", 64))
-COUNTS = {"total": "i64", "quads": "i32", "elements": "i32", "first": "i64", "stream": "i32"}
-
-
-def compile_step(dtype, guided, even, target):
-    from kernels.diffusion_triton import step_kernel
-
-    pointers = ("x_ptr", "output_ptr", "conditional_ptr", "out_ptr")
-    types = {**COUNTS, **dict.fromkeys(pointers, dtype), "c_ptr": "*fp32", "at_ptr": "*i64"}
-    constants = {"GUIDED": guided, "EVEN": even, "STREAM": 6, "BLOCK": 256}
-    compiled(f"step {dtype} {guided=} {even=}", step_kernel, types, constants, target)
-
-
-def compile_draw(kind, even, target):
-    from kernels.philox_triton import draw_kernel
-
-    types = {**COUNTS, "out_ptr": "*fp32" if kind else "*i32", "at_ptr": "*i64"}
-    constants = {"KIND": kind, "EVEN": even, "BLOCK": 256}
-    compiled(f"draw {kind} {even=}", draw_kernel, types, constants, target)
-
-
-def compile_some():
-    for target in TARGETS:
-        compile_step("*fp32", False, True, target)
-        compile_step("*bf16", True, False, target)
-
-
-def compile_all():
-    for target in TARGETS:
-        for dtype, guided, even in product(("*fp32", "*fp16", "*bf16"), *[(False, True)] * 2):
-            compile_step(dtype, guided, even, target)
-        for kind, even in product((0, 1, 2), (False, True)):
-            compile_draw(kind, even, target)
-
-
-def interpret():
+if __name__ == "__main__":
     interpreted_calls()
     interpreted_float16()
     interpreted_laws()
     interpreted_registration()
     interpreted_errors()
-
-
-if __name__ == "__main__":
-    jobs = {"interpret": interpret, "compile": compile_some, "compile-all": compile_all}
-    jobs[sys.argv[1]]()

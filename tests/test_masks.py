@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputError
+from kernels import masks_numba
 from reference import masks
 from reference.masks import EMPTY, FULL, Intervals, Mask, Packed, block_classes, block_ranges
 
@@ -60,6 +62,32 @@ def test_lowered_is_dense(case: Any):
         assert (lowered.start >= 0).all()
         assert (lowered.start <= lowered.stop).all()
         assert (lowered.stop <= k_len).all()
+
+
+@given(cases(), st.integers(1, 9), st.integers(1, 9))
+def test_the_numba_twin_lowers_any_term_to_the_same_arrays(case: Any, block_q: int, block_k: int):
+    plain, fast = masks.lower(*case), masks_numba.lower(*case)
+    assert type(plain) is type(fast)
+    if isinstance(plain, Packed) or isinstance(fast, Packed):
+        np.testing.assert_array_equal(fast.bits, plain.bits, strict=True)
+        return
+    np.testing.assert_array_equal(fast.start, plain.start, strict=True)
+    np.testing.assert_array_equal(fast.stop, plain.stop, strict=True)
+    ranges = masks_numba.block_ranges(fast, block_q, block_k)
+    np.testing.assert_array_equal(ranges, block_ranges(plain, block_q, block_k), strict=True)
+
+
+def test_lowering_65_536_queries_takes_less_than_a_megabyte():
+    S = 65536
+    mask = masks.causal() & masks.window(4095) & masks.documents(np.arange(S) // 656)
+    for _ in range(2):  # the first has to load compiled code
+        tracemalloc.start()
+        lowered = masks_numba.lower(mask, S, S)
+        ranges = masks_numba.block_ranges(lowered, 128, 128)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 1 << 20
+    assert (ranges[:, 3] - ranges[:, 0] <= 4095 // 128 + 2).all()
 
 
 @given(cases(), st.sampled_from([1, 3, 4, 16]), st.sampled_from([8, 16]))
@@ -162,6 +190,9 @@ def test_intervals_are_small_and_a_hole_is_packed():
         (lambda: masks.documents(np.zeros(3, int)).dense(4, 4), "3 keys"),
         (lambda: masks.raster(2, 2).interval(3, 5), "2×2"),
         (lambda: masks.lower(masks.boolean(np.ones((2, 2), bool)), 2, 3), "mask"),
+        (lambda: masks.intervals(masks.window(0) | masks.prefix(1), 5, 5), "several intervals"),
+        (lambda: masks_numba.intervals(masks.window(0) | masks.prefix(1), 5, 5), "several"),
+        (lambda: masks_numba.lower(masks.documents(np.zeros(3, int)), 4, 4), "3 keys"),
     ],
 )
 def test_bad_masks_name_the_argument(make: Callable[[], Any], named: str):

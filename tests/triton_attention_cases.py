@@ -18,15 +18,24 @@ import torch
 import kernels
 from core import Tensor, grad
 from core.errors import InputError
-from kernels import attention_torch, attention_triton
-from kernels.attention_rows import LENGTHS, make, unseen
+from kernels import attention_arrays, attention_torch, attention_triton
+from kernels.attention_masks import encoded, prepare
+from kernels.attention_rows import LENGTHS, LONG, make, unseen
 from reference import masks
 from reference.attention import masked_attention as definition
 
 SMALL = {"forward": (32, 16, 1, 4), "dq": (16, 32, 1, 4), "dkv": (32, 16, 1, 4)}
-for _name, _size in attention_triton.CONFIGURATIONS:
-    for _head in (64, 128, 256):
-        attention_triton.CONFIGURATIONS[_name, _size][_head] = SMALL[_name]
+SMALL["decode"] = (16, 16, 1, 4)
+
+
+def in_blocks(of: dict[str, tuple[int, ...]]) -> None:
+    """From now on the kernels run in these blocks, whatever the head."""
+    for (name, _), sizes in attention_triton.CONFIGURATIONS.items():
+        sizes.update(dict.fromkeys((*sizes, 64, 128, 256), of[name]))
+    attention_triton.PADDED.clear()
+
+
+in_blocks(SMALL)
 
 FLOOR = {"float32": 1e-6, "float16": 5e-4}
 CAP = {"float32": 2e-5, "float16": 5e-2}
@@ -94,9 +103,25 @@ def odd_lengths() -> None:
         forward_and_backward(call(1, lengths, "float32", D=5, group=1), "float32")
 
 
-def long_odd_lengths() -> None:
-    for lengths in range(len(LENGTHS)):
-        forward_and_backward(call(1, lengths, "float32", D=5, group=1), "float32")
+def length_pairs() -> None:
+    """Causal, with lengths that have broken other kernels, in blocks that cut them unevenly."""
+    pairs(LENGTHS[1:3], kinds=(1,), size=32)
+    pairs(LONG[:2], kinds=(1,), size=64)
+    pairs(LONG[2:4], kinds=(1,), size=128)
+
+
+def every_length_pair() -> None:
+    pairs(LENGTHS, kinds=(1, 2, 4, 7), size=32)
+    pairs(LONG, kinds=(1, 2, 4, 7), size=128)
+
+
+def pairs(lengths: Any, kinds: tuple[int, ...], size: int) -> None:
+    in_blocks(dict.fromkeys(SMALL, (size, size, 1, 4)) | {"decode": SMALL["decode"]})
+    for Q, K in lengths:
+        for kind in kinds:
+            a = call(kind, 0, "float32", S=Q, K=K, D=5, group=1)
+            forward_and_backward(a, "float32")
+    in_blocks(SMALL)
 
 
 def head_sizes() -> None:
@@ -168,23 +193,163 @@ def operators() -> None:
         torch.tensor(rng.normal(size=(1, 2, 9, 4)).astype(np.float32), requires_grad=True)
         for _ in range(3)
     )
-    masks_of = attention_torch._mask_tensors(masks.lower(masks.causal(), 9, 9), (1, 2, 9), "cpu")
-    arguments = (q, k, v, *masks_of, 0.5, False)
+    packed = prepare(masks.causal(), q, k)
+    arguments = (q, k, v, packed.start, packed.stop, packed.bits, 0.5, False)
     torch.library.opcheck(torch.ops.genzoo.attention_forward.default, arguments)
+    traced = (q, k, v, *encoded(masks.causal() & masks.padding(np.array([5]))), 0.5)
+    torch.library.opcheck(torch.ops.genzoo.masked_attention.default, traced)
 
 
 def compiled() -> None:
     """torch.compile traces through the operator; forward and gradient are the eager ones."""
     q, k, v = torch.randn(3, 1, 2, 9, 4)
     q.requires_grad_()
-    packed = attention_torch._mask_tensors(masks.lower(masks.causal(), 9, 9), (1, 2, 9), "cpu")
+    mask = prepare(masks.causal(), q, k)
 
     def f(q: Any) -> Any:
-        return (attention_torch.attention_forward(q, k, v, *packed, 0.5, False)[0] ** 2).sum()
+        return (kernels.masked_attention(q, k, v, mask) ** 2).sum()
 
     quick = torch.compile(f, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(quick(q), f(q))
     torch.testing.assert_close(torch.autograd.grad(quick(q), q), torch.autograd.grad(f(q), q))
+
+
+def compiled_public() -> None:
+    """What a PyTorch user writes, in one graph; another length, window or array is never stale."""
+    ids, lengths = np.array([0] * 5 + [1] * 6), np.array([7])
+    made: dict[str, Callable[[], Any]] = {
+        "made inside": lambda: masks.causal() & masks.window(6),
+        "ids": lambda: documents & masks.causal(),
+        "lengths": lambda: padding | masks.causal(),
+        "packed": lambda: boolean,
+        "tensor": lambda: torch.from_numpy(holes),
+        "none": lambda: None,
+    }
+    holes = np.random.default_rng(0).random((11, 11)) < 0.4
+    documents, padding, boolean = masks.documents(ids), masks.padding(lengths), masks.boolean(holes)
+    for name, mask in made.items():
+
+        def f(q: Any, k: Any, v: Any, mask: Any = mask) -> Any:
+            return kernels.masked_attention(q, k, v, mask(), scale=-0.4, return_lse=True)
+
+        torch._dynamo.reset()
+        quick = torch.compile(f, backend="aot_eager", fullgraph=True)
+        for S in (11, 9, 14) if name in ("made inside", "none") else (11, 11):
+            tensors = [torch.randn(1, 1, S, 4, requires_grad=True) for _ in "qkv"]
+            found, wanted = quick(*tensors), f(*tensors)
+            seen = torch.isfinite(wanted[1])
+            for x, y in zip(found, wanted, strict=True):
+                torch.testing.assert_close(x, y, msg=f"{name}, {S}")
+            ids[2:], lengths[:], holes[4] = 3, 10, True  # before the backward of what was computed
+            grads = (
+                torch.autograd.grad((out**2).sum() + lse[seen].sum(), tensors)
+                for out, lse in (found, wanted)
+            )
+            torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-6)
+
+
+def masks_from_the_device() -> None:
+    """Bool tensors, packed where they are, are the host's masks; whole rows and columns of junk."""
+    rng = np.random.default_rng(5)
+    for shape in ((20, 43), (2, 1, 20, 43), (1, 4, 20, 43), (2, 4, 20, 43), (20, 0)):
+        K = shape[-1]
+        seen = rng.random(shape) < 0.3
+        seen[..., 3, :] = False
+        seen[..., 5:9] = False
+        q = torch.randn(2, 4, 20, 8, requires_grad=True)
+        k, v = (torch.randn(2, 2, K, 8, requires_grad=True) for _ in "kv")
+        with torch.no_grad():
+            q[:, :, 3], k[:, :, 5:9], v[:, :, 5:9] = math.nan, math.nan, math.nan
+        outs = [kernels.masked_attention(q, k, v, m) for m in (torch.from_numpy(seen), seen)]
+        grads = [torch.autograd.grad(out.sum(), (q, k, v)) for out in outs]
+        torch.testing.assert_close(*outs)
+        torch.testing.assert_close(*grads)
+        assert all(torch.isfinite(g).all() for g in grads[0])
+
+
+def prepared_masks() -> None:
+    """Prepared once for many calls; refused for other shapes."""
+    x = torch.randn(2, 1, 9, 4)
+    for rule in (masks.causal(), masks.padding(np.array([3, 5])), masks.boolean(np.eye(9) > 0)):
+        mask = prepare(rule, x, x)
+        for scale in (0.5, 2.0):
+            found = kernels.masked_attention(x, x, x, mask, scale=scale)
+            torch.testing.assert_close(
+                found, kernels.masked_attention(x, x, x, rule, scale=scale), rtol=0, atol=0
+            )
+    short, wide = x[:, :, :8], x[:1].expand(3, 1, 9, 4)
+    for y, named in ((short, "prepared for lengths"), (wide, r"\(batch, heads\)")):
+        with pytest.raises(InputError, match=named):
+            kernels.masked_attention(y, y, y, prepare(masks.padding(np.array([3, 5])), x, x))
+
+
+def layouts() -> None:
+    """Strided, broadcast and empty tensors."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 17, 3, 10, generator=rng)  # (B, S, H, D)
+    q, k, v = x.transpose(1, 2)[..., ::2], x[:1, :, :1].expand(2, 17, 1, 10).transpose(1, 2), x
+    k, v = k[..., 1:6], v.transpose(1, 2)[:, :1, :, 5:]
+    tensors = [t.detach().requires_grad_() for t in (q, k, v)]
+    plain = [t.detach().contiguous().requires_grad_() for t in (q, k, v)]
+    outs = [kernels.masked_attention(*t, masks.causal()) for t in (tensors, plain)]
+    torch.testing.assert_close(*outs, rtol=0, atol=0)
+    grads = [
+        torch.autograd.grad(out, t, torch.ones(1).expand(out.shape))
+        for out, t in zip(outs, (tensors, plain), strict=True)
+    ]
+    torch.testing.assert_close(*grads, rtol=0, atol=0)
+    for B, H, Q, K in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 2, 0, 4), (2, 2, 3, 0)):
+        q, k, v = (torch.randn(B, h, n, 4, requires_grad=True) for h, n in ((H, Q), (1, K), (1, K)))
+        out, lse = kernels.masked_attention(q, k, v, masks.causal(), return_lse=True)
+        assert out.shape == q.shape
+        assert lse.shape == q.shape[:3]
+        assert all((g == 0).all() for g in torch.autograd.grad(out.sum(), (q, k, v)))
+
+
+def what_pytorch_may_ask() -> None:
+    """autocast's dtype, vmap, and clear errors for second derivatives and offsets out of reach."""
+    x = torch.randn(1, 1, 6, 4, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.float16):
+        out = kernels.masked_attention(x, x.half(), x, masks.causal())
+    assert out.dtype == torch.float16
+    torch.testing.assert_close(
+        out, kernels.masked_attention(*(x.half(),) * 3, masks.causal()), rtol=0, atol=0
+    )
+    out = kernels.masked_attention(x, x, x, masks.causal())
+    (g,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="attention_backward"):
+        torch.autograd.grad(g.sum(), x)
+    stack = torch.randn(2, 1, 1, 6, 4)
+    mapped = torch.vmap(lambda q: kernels.masked_attention(q, q, q, masks.causal()))(stack)
+    one = kernels.masked_attention(*(stack[1],) * 3, masks.causal())
+    torch.testing.assert_close(mapped[1], one)
+    long = torch.empty(1).expand(1, 1, 2**30, 4)
+    with pytest.raises(InputError, match="2\\*\\*31 elements a head"):
+        kernels.masked_attention(long, long, long)
+    packed = torch.empty(1, dtype=torch.bool).expand(2**17, 2**17)
+    q = torch.empty(1).expand(1, 1, 2**17, 4)
+    with pytest.raises(InputError, match="bfloat16 wrong"):
+        kernels.masked_attention(x.bfloat16(), x.bfloat16(), x.bfloat16())
+    with pytest.raises(InputError, match="2\\*\\*31 bytes"):
+        kernels.masked_attention(q, q, q, packed)
+
+
+def launches_where_the_tensors_are() -> None:
+    """Every kernel is launched with q's device made current; the interpreter has but one."""
+    kept, seen = torch.cuda.device_of, []
+
+    class Noted(kept):
+        def __init__(self, x: Any) -> None:
+            seen.append(x.shape)
+            super().__init__(x)
+
+    torch.cuda.device_of = Noted
+    try:
+        x = torch.randn(1, 1, 6, 4, requires_grad=True)
+        torch.autograd.grad(kernels.masked_attention(x, x, x).sum(), x)
+    finally:
+        torch.cuda.device_of = kept
+    assert len(seen) == 2
 
 
 def bad_input() -> None:
@@ -195,6 +360,8 @@ def bad_input() -> None:
         ((x, x, np.zeros((1, 1, 4, 8))), "v must be a torch tensor"),
         ((torch.zeros(1, 1, 4, 257),) * 3, "257"),
         ((x, x, x, torch.ones(4, 5, dtype=torch.bool)), "mask"),
+        ((x, x, x, torch.ones(4, 4)), "mask must be bool"),
+        ((x, x, x, torch.ones(2, 1, 4, 4, dtype=torch.bool)), "mask"),
         ((x, x, x, masks.padding(np.array([1, 2]))), "mask"),
     ]
     for arguments, named in cases:
@@ -203,18 +370,26 @@ def bad_input() -> None:
 
 
 def arrays() -> None:
-    """The NumPy entry, which is what `backend("triton")` runs."""
-    a = call(1, LENGTHS.index((17, 5)), "float32")
-    found = attention_torch.masked_attention_arrays(**a)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, definition(**a), atol=1e-6)
+    """The NumPy entries, which are what `backend("triton")` runs, through the table's check."""
+    for name in ("masked_attention", "masked_attention_backward"):
+        op = kernels.OPS[name]
+        for kind in range(9):
+            dims = {"B": 2, "heads": 1, "group": 2, "D": 9, "sharpness": 1 + kind % 4, "mask": kind}
+            dims |= {"scale": kind % 4, "S": 13, "K": 13 + kind}
+            arguments = op.make(np.random.default_rng(kind), dims, "float32")
+            kernels.check(op, op.load("triton"), arguments, "float32", "triton")
+    x = np.zeros((1, 2, 3, 4), np.float32)
+    for dout in (x[:, :1], x.astype(np.float16), x.astype(np.float64), x.tolist()):
+        with pytest.raises(InputError, match="dout must be"):
+            attention_arrays.masked_attention_backward_arrays(x, x, x, dout)
 
 
 CASES: dict[str, Callable[[], None]] = {
     "float32": lambda: every_mask("float32"),
     "float16": lambda: every_mask("float16"),
     "odd lengths": odd_lengths,
-    "long odd lengths": long_odd_lengths,
+    "length pairs": length_pairs,
+    "every length pair": every_length_pair,
     "head sizes": head_sizes,
     "holes": holes_between_seen_keys,
     "decoding": decoding_splits,
@@ -223,6 +398,12 @@ CASES: dict[str, Callable[[], None]] = {
     "same bits": same_bits_again,
     "operators": operators,
     "compiled": compiled,
+    "compiled public": compiled_public,
+    "device masks": masks_from_the_device,
+    "prepared": prepared_masks,
+    "layouts": layouts,
+    "asked": what_pytorch_may_ask,
+    "device": launches_where_the_tensors_are,
     "bad input": bad_input,
     "arrays": arrays,
 }
