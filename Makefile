@@ -2,12 +2,18 @@
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 TRITON ?= triton==3.7.1
+THREADS ?= 1
+# An older Triton and the sanitizer lie in folders of their own, before .venv's packages on the path.
+TRITON_OLD ?= triton==3.6.0
+SANITIZER := triton-viz anytree blinker click flask flask-cloudflared itsdangerous werkzeug z3-solver
 
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+LINUX := $(filter Linux,$(shell uname -s))
+KERNELS := kernels/binaries.py $(wildcard kernels/*_triton.py)
 SET_UP := pyproject.toml constraints.txt hatch_build.py
 
-.PHONY: demo test test-deep bench lint gpu clean
+.PHONY: demo test test-deep binaries sanitizer bench lint gpu clean
 
 demo: .venv/.base
 	$(BIN)/genzoo zoo --out zoo
@@ -15,18 +21,26 @@ demo: .venv/.base
 test: .venv/.dev
 	$(BIN)/python -m pytest tests bench --benchmark-disable
 
-test-deep: .venv/.dev
+test-deep: .venv/.dev binaries .venv/.sanitizer
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests bench --benchmark-disable -m "slow or not slow"
 
-bench: .venv/.dev
-	$(BIN)/python -m bench
+# Every Triton kernel in every form in use, by the pinned Triton and by the oldest that is supported.
+binaries: .venv/.fit .venv/.fit-3.6
+
+# The launches of every Triton kernel under triton-sanitizer.
+sanitizer: .venv/.dev .venv/.sanitizer
+	$(BIN)/python -m pytest tests/test_sanitizer.py -m slow
+
+# Beside every library that has the same operation. make bench THREADS=2 for two threads.
+bench: .venv/.bench
+	$(BIN)/python -m bench --threads $(THREADS)
 
 lint: .venv/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# On a machine with an NVIDIA GPU whose Python already has torch, triton, numpy and scipy: no .venv, no pip.
+# On a machine with an NVIDIA GPU whose Python already has torch, triton and numpy: no .venv, no pip.
 gpu:
 	$(PYTHON) -m bench.gpu
 
@@ -49,6 +63,26 @@ clean:
 # torch first: whatever comes later that wants torch must find this build, not pull another.
 .venv/.dev: .venv/.base .venv/.lint
 	$(PIP) $(TORCH)
-	$(if $(filter Linux,$(shell uname -s)),$(PIP) $(TRITON))
+	$(if $(LINUX),$(PIP) $(TRITON))
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+.venv/.bench: .venv/.dev
+	$(PIP) --editable '.[bench]'
+	@touch $@
+
+.venv/.triton-3.6: .venv/.dev
+	$(if $(LINUX),$(BIN)/pip install --quiet --no-deps --upgrade --target .venv/triton-3.6 $(TRITON_OLD))
+	@touch $@
+
+.venv/.sanitizer: .venv/.dev
+	$(if $(LINUX),$(PIP) --no-deps --upgrade --target .venv/sanitizer $(SANITIZER))
+	@touch $@
+
+.venv/.fit: .venv/.dev $(KERNELS)
+	$(if $(LINUX),$(BIN)/python -m kernels.binaries all)
+	@touch $@
+
+.venv/.fit-3.6: .venv/.triton-3.6 $(KERNELS)
+	$(if $(LINUX),PYTHONPATH=.venv/triton-3.6 $(BIN)/python -m kernels.binaries all)
 	@touch $@
