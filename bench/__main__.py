@@ -1,70 +1,104 @@
-"""Run every benchmark, write bench/results/<machine>.json, print medians and ratios.
+"""Run every benchmark; write what came of it as JSON and print it as a table.
 
-python -m bench [--threads N] [pytest arguments]. Ratios carry over to other machines;
-microseconds don't.
+python -m bench [--threads N] [--out FILE] [--quick] [pytest arguments, such as -k histogram].
+Ratios carry over to other machines; microseconds don't.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
-from itertools import groupby
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.machine import pin_threads
+from bench.machine import pin_threads, pinned
 
 HERE = Path(__file__).parent
+PACKAGES = ("numba", "torch", "fast-histogram", "boost-histogram", "diffusers", "triton")
 
 
 def main() -> int:
     """Entry point; returns pytest's exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="threads per library (default 1)")
+    parser = _parser()
     own, rest = parser.parse_known_args()
+    if not 1 <= own.threads <= (os.cpu_count() or 1):
+        parser.error(f"--threads must be between 1 and the {os.cpu_count()} cores")
     pin_threads(own.threads)
-    import pytest
+    from bench import results, show
+    from core.checkpoint import write_json
 
-    from reference.zoo import machine
-
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    out = results / f"{platform.node() or 'machine'}-{own.threads}t.json"
-    raw = out.with_suffix(".raw.json")
-    status = int(pytest.main([str(HERE), "-q", f"--benchmark-json={raw}", *rest]))
-    if raw.exists() and raw.stat().st_size:
-        rows = _rows(json.loads(raw.read_text()))
-        out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-        raw.unlink()
-        print(_table(rows), f"\nwritten to {out}")
+    about = _about(own.threads)
+    print(show.machine(about), flush=True)
+    if own.machine:
+        return 0
+    status, raw = _time(rest)
+    ceilings = results.ceilings(raw)
+    content = {**about, "ceilings": ceilings, "rows": results.rows(raw, ceilings)}
+    out = own.out or HERE / "results" / f"{platform.node() or 'machine'}-{own.threads}t.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, content)  # before what may fail to compile
+    if not own.quick:
+        _compile(content)
+        write_json(out, content)
+    print(show.table(content), f"\nwritten to {out}")
     return status
 
 
-def _rows(raw: dict[str, Any]) -> list[dict[str, Any]]:
-    """Per benchmark: group, name, quantiles in microseconds, and the ratio to each peer."""
-    marks = sorted(raw["benchmarks"], key=lambda b: (b["group"], b["name"]))
-    rows = []
-    for group, members in groupby(marks, key=lambda b: b["group"]):
-        medians = {m["extra_info"]["who"]: m["stats"]["median"] for m in members}
-        ours = medians["genzoo"]
-        rows.append(
-            {
-                "group": group,
-                "median_us": {who: median * 1e6 for who, median in medians.items()},
-                "speed_against": {w: m / ours for w, m in medians.items() if w != "genzoo"},
-            }
-        )
-    return rows
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--threads", type=int, default=1, help="threads per library (default 1)")
+    parser.add_argument("--out", type=Path, help="the JSON (default bench/results/HOST-Nt.json)")
+    parser.add_argument("--quick", action="store_true", help="no compile times, no binaries")
+    parser.add_argument("--machine", action="store_true", help="say what is there, and stop")
+    return parser
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    lines = [f"{'work':40s} {'genzoo µs':>10s}  speed against peers (above 1 is faster)"]
-    for row in rows:
-        peers = "  ".join(f"{who} {ratio:.2f}×" for who, ratio in row["speed_against"].items())
-        lines.append(f"{row['group']:40s} {row['median_us']['genzoo']:10.1f}  {peers}")
-    return "\n".join(lines)
+def _about(threads: int) -> dict[str, Any]:
+    from reference.zoo import commit, machine
+
+    made_on = {**machine(), "libraries": pinned(threads), "packages": _packages()}
+    return {"version": version("genzoo"), **commit(), "machine": made_on}
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _time(arguments: list[str]) -> tuple[int, dict[str, Any]]:
+    """pytest's exit status and pytest-benchmark's samples; ceilings before and after the rest."""
+    import pytest
+
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw.json"
+        options = ["-q", "--benchmark-quiet", "--benchmark-disable-gc", f"--benchmark-json={raw}"]
+        files = [str(HERE), str(HERE / "test_ceilings.py"), "--keep-duplicates"]
+        status = int(pytest.main([*files, *options, *arguments]))
+        text = raw.read_text() if raw.exists() else ""
+    return status, json.loads(text or '{"benchmarks": []}')
+
+
+def _compile(content: dict[str, Any]) -> None:
+    """Add the compile time to every row of the table, and the Triton kernels' binaries."""
+    from bench.binaries import binaries, possible
+    from bench.compile_time import compile_seconds
+    from kernels import OPS
+
+    for row in content["rows"]:
+        if row["operation"] in OPS:
+            row["compile_s"] = compile_seconds(row["operation"], row["label"])
+    if possible():
+        content["binaries"] = binaries()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""Registers, shared memory and spills of the Triton kernels, compiled without a GPU.
+
+python -m bench.binaries prints them as JSON. A process of its own, without Triton's interpreter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+Row = dict[str, Any]
+SHOWN = re.compile(
+    r"(forward|dq|dkv),sm_90,(bf16|fp32),(64|128),.*"
+    r"|step,sm_90,(bf16|fp32),.* even|draw,sm_90,fp32,.*,normal even"
+)
+"""Names of the cells of `kernels.binaries` that are compiled here; the tests compile more."""
+
+
+def binaries() -> list[Row]:
+    """One row for each cell SHOWN. RuntimeError with what the compiler says if one fails."""
+    env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "bench.binaries"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the kernels don't compile:\n{done.stderr}")
+    rows: list[Row] = json.loads(done.stdout)
+    return rows
+
+
+def possible() -> bool:
+    """Whether Triton is installed."""
+    return find_spec("triton") is not None
+
+
+def table(rows: list[Row]) -> str:
+    """For the terminal; the columns are whatever the rows have."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    return "\n".join(
+        "  ".join(f"{cell:{width}s}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _build() -> list[Row]:
+    from kernels.binaries import build, cells, fault
+
+    rows = []
+    for cell in (cell for cell in cells() if SHOWN.fullmatch(cell.name)):
+        binary = build(cell)
+        verdict = fault(cell, binary) or "fit"
+        rows.append({**cell._asdict(), **binary._asdict(), "verdict": verdict})
+    return rows
+
+
+if __name__ == "__main__":
+    print(json.dumps(_build()))
