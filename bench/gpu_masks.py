@@ -102,20 +102,3 @@ KINDS: dict[str, Callable[[Any, int], Case]] = {
     "raster": _raster,
     "arbitrary": _arbitrary,
 }
-
-
-def drawn(rng: Any, kind: int, B: int, Q: int, K: int) -> Mask | None:
-    """One of nine classes for a proof; some queries see no key, some keys are seen by none."""
-    ids = np.sort(rng.integers(0, 3, (B, K)), axis=-1)
-    documents = masks.documents(ids) if Q <= K else masks.full()
-    return (
-        None,
-        masks.causal(),
-        masks.causal() & masks.window(int(rng.integers(0, K + 1))),
-        masks.causal() | masks.prefix(int(rng.integers(0, K + 1))),
-        documents & masks.causal(),
-        masks.padding(rng.integers(0, K + 1, B)),
-        masks.raster(1, K, reach=3) if Q <= K else masks.causal(),
-        masks.boolean(rng.random((B, 1, Q, K)) < 0.3),
-        masks.boolean(rng.random((Q, K)) < 0.01),
-    )[kind]

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from bench.gpu_masks import drawn
 from bench.gpu_rule import Guarded, Proof, Where, name_of, same_bits, wide, within
 from core import Tensor, grad
 from kernels import attention_torch, masked_attention
 from kernels.attention_masks import prepare
-from kernels.attention_rows import unseen
+from kernels.attention_rows import drawn_mask, unseen
 from reference import masks
 from reference.attention import masked_attention as definition
 
@@ -50,7 +49,7 @@ def call(
     (Q, K), H = lengths, heads * group
     q, g = rng.normal(size=(2, B, H, Q, D)).astype(np.float32)
     k, v = rng.normal(size=(2, B, heads, K, D)).astype(np.float32)
-    rule = drawn(rng, mask, B, Q, K)
+    rule = drawn_mask(rng, mask, B, Q, K, reach=K + 1)
     idle_q, idle_k = unseen(rule, q.shape, k.shape)
     q[idle_q], k[idle_k], v[idle_k] = math.nan, math.nan, math.nan
     h = np.where(idle_q, 0, rng.normal(size=(B, H, Q))).astype(np.float32)

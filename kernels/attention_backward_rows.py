@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kernels import attention_rows
-from kernels.attention_rows import LENGTHS, SCALES, sdpa, ten_bits, unseen
+from kernels.attention_rows import BENCH, DIMS, sdpa, ten_bits, unseen
 from kernels.table import Arguments, Op
 from reference import masks
 
@@ -166,8 +166,6 @@ def torch_sdpa_gradient(
     return tuple(x.numpy() for x in grads)
 
 
-_BENCH = {"B": 1, "heads": 8, "group": 1, "sharpness": 1, "S": 1024, "D": 64}
-
 ROWS = [
     Op(
         name="masked_attention_backward",
@@ -178,16 +176,7 @@ ROWS = [
             "triton": "kernels.attention_arrays:masked_attention_backward_arrays",
         },
         make=make,
-        dims={
-            "lengths": (0, len(LENGTHS) - 1),
-            "B": (1, 2),
-            "heads": (1, 2),
-            "group": (1, 2),
-            "D": (1, 40),
-            "mask": (0, 8),
-            "sharpness": (1, 4),
-            "scale": (0, len(SCALES) - 1),
-        },
+        dims=DIMS,
         # A softmax that is all but one key's leaves P (dp − δ) to rounding, which the definition
         # may be spared. Triton's δ = out · dout and P = exp(s − lse) are rounded once more.
         floor={"float32": 2e-6, "float64": 4e-14, "triton float32": 1e-5},
@@ -199,8 +188,8 @@ ROWS = [
             "stale output buffer": stale,
         },
         bench={
-            "causal 1024×64, float32": ({**_BENCH, "mask": 1}, "float32"),
-            "full 1024×64, float32": ({**_BENCH, "mask": 0}, "float32"),
+            "causal 1024×64, float32": ({**BENCH, "mask": 1}, "float32"),
+            "full 1024×64, float32": ({**BENCH, "mask": 0}, "float32"),
         },
         peers={"torch SDPA": torch_sdpa_gradient},
         flops=flops,

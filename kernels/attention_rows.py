@@ -26,14 +26,19 @@ SCALES = (None, -1.0, 0.0, 0.5)
 _plain = masked_attention.definition  # type: ignore[attr-defined]
 
 
-def _mask(rng: np.random.Generator, kind: int, B: int, Q: int, K: int) -> Mask | None:
-    """A mask of each class; some leave queries without keys and keys without queries."""
+def drawn_mask(
+    rng: np.random.Generator, kind: int, B: int, Q: int, K: int, reach: int = 40
+) -> Mask | None:
+    """One of nine classes; some leave queries without keys and keys without queries.
+
+    A window reaches back over fewer than `reach` keys.
+    """
     ids = np.sort(rng.integers(0, 3, (B, K)), axis=-1)
     documents = masks.documents(ids) if Q <= K else masks.full()
     return (
         None,
         masks.causal(),
-        masks.causal() & masks.window(int(rng.integers(0, 40))),
+        masks.causal() & masks.window(int(rng.integers(0, reach))),
         masks.causal() | masks.prefix(int(rng.integers(0, K + 1))),
         documents & masks.causal(),
         masks.padding(rng.integers(0, K + 1, B)),
@@ -61,7 +66,7 @@ def make(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
     B, D, H_kv = dims["B"], dims["D"], dims["heads"]
     q = rng.normal(size=(B, H_kv * dims["group"], Q, D)).astype(dtype) * dims["sharpness"]
     k, v = rng.normal(size=(2, B, H_kv, K, D)).astype(dtype)
-    mask = _mask(rng, dims["mask"], B, Q, K)
+    mask = drawn_mask(rng, dims["mask"], B, Q, K)
     idle_q, idle_k = unseen(mask, q.shape, k.shape)
     q[idle_q], k[idle_k], v[idle_k] = math.nan, math.nan, math.nan
     scale = SCALES[dims.get("scale", 0)]
@@ -138,7 +143,17 @@ def swaps_heads(q: Any, k: Any, v: Any, mask: Any = None, scale: Any = None) -> 
     return _plain(q, k, v, mask, scale=scale)
 
 
-_BENCH = {"B": 1, "heads": 8, "group": 1, "sharpness": 1}
+DIMS = {
+    "lengths": (0, len(LENGTHS) - 1),
+    "B": (1, 2),
+    "heads": (1, 2),
+    "group": (1, 2),
+    "D": (1, 40),
+    "mask": (0, 8),
+    "sharpness": (1, 4),
+    "scale": (0, len(SCALES) - 1),
+}
+BENCH = {"B": 1, "heads": 8, "group": 1, "sharpness": 1, "S": 1024, "D": 64}
 
 
 def flops(dims: Dims) -> float:
@@ -178,16 +193,7 @@ ROWS = [
             "triton": "kernels.attention_arrays:masked_attention_arrays",
         },
         make=make,
-        dims={
-            "lengths": (0, len(LENGTHS) - 1),
-            "B": (1, 2),
-            "heads": (1, 2),
-            "group": (1, 2),
-            "D": (1, 40),
-            "mask": (0, 8),
-            "sharpness": (1, 4),
-            "scale": (0, len(SCALES) - 1),
-        },
+        dims=DIMS,
         floor={"float32": 4e-7, "float64": 2e-14},
         cap={"float32": 2e-5, "float64": 1e-13},
         laws=(_zero_where_nothing_is_seen,),
@@ -201,8 +207,8 @@ ROWS = [
             "swapped key heads": swaps_heads,
         },
         bench={
-            "causal 1024×64, float32": ({**_BENCH, "S": 1024, "D": 64, "mask": 1}, "float32"),
-            "full 1024×64, float32": ({**_BENCH, "S": 1024, "D": 64, "mask": 0}, "float32"),
+            "causal 1024×64, float32": ({**BENCH, "mask": 1}, "float32"),
+            "full 1024×64, float32": ({**BENCH, "mask": 0}, "float32"),
         },
         peers={"torch SDPA": torch_sdpa},
         flops=flops,
