@@ -19,8 +19,13 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from core.errors import InputError
-from reference.binning import checked_edges, checked_weights, integers_below, real_numbers
+from reference.binning import (
+    checked_edges,
+    checked_grid,
+    checked_weights,
+    integers_below,
+    real_numbers,
+)
 
 _BLOCK = 2048  # values
 _ROWS = 1 << 14  # a table of 256² bins fills the cache: bins are found long before they are counted
@@ -30,6 +35,8 @@ _PART = 1 << 17  # rows that are copied at a time
 _WAVE = 32  # partial sums held at a time
 _UNIFORM, _GUIDED, _SEARCHED = 0, 1, 2
 _CELLS, _STEPS = 1 << 16, 8  # of a guide, at most
+_NARROW = 1e-290  # between the outer edges: _CELLS / width and width / _CELLS are normal above it
+_EXACT = 1 << 53  # up to here float64 holds every integer
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 
 
@@ -290,17 +297,37 @@ def _categories(x: Any, parts: Any) -> None:
 
 
 class _Axis:
-    """The edges of one axis, and how to find a bin among them."""
+    """The edges of one axis, for values x of a dtype, and how to find a bin among them.
 
-    def __init__(self, edges: Any) -> None:
-        self.edges = np.asarray(edges, np.float64)
+    Integers are compared in float64, which orders them rightly unless edges reach 2⁵³. Such edges
+    are `whole`, and the loops see the numbers of the bins instead.
+    """
+
+    def __init__(self, edges: Any, dtype: Any) -> None:
+        integers = edges.dtype.kind in "iu" and dtype.kind in "iu"
+        large = integers and max(-int(edges[0]), int(edges[-1])) >= _EXACT
+        self.whole = edges if large else None
+        self.edges = np.asarray(np.arange(edges.size) if large else edges, np.float64)
         self.bins = self.edges.size - 1
         self.upper = np.append(self.edges[1:-1], [math.nan, math.nan])  # no value passes a NaN
         self.way, self.steps, self.scale, self.slack = _SEARCHED, 0, 0.0, 0.0
         self.guide = np.empty(0, np.uint32)
-        width = self.edges[-1] - self.edges[0]
-        if math.isfinite(width) and width > 0 and math.isfinite(self.bins / width):
-            self._try_uniform(width) or self._try_guide(width)
+        with np.errstate(over="ignore", invalid="ignore"):  # edges as far apart as floats can be
+            width = self.edges[-1] - self.edges[0]
+            if _NARROW <= width < math.inf:
+                self._try_uniform(width) or self._try_guide(width)
+
+    def numbered(self, x: Any) -> Any:
+        """What `edges` (bins + 1,) are for: x (n,), or among whole ones its bin, −1 outside.
+
+        The comparisons are those of NumPy's N-D histogram, also of int64 with uint64.
+        """
+        if self.whole is None:
+            return x
+        k = np.searchsorted(self.whole, x, side="right") - 1
+        k[x == self.whole[-1]] -= 1
+        k[(x < self.whole[0]) | (k == self.bins)] = -1
+        return k
 
     def _try_uniform(self, width: float) -> bool:
         scale = self.bins / width
@@ -313,9 +340,8 @@ class _Axis:
 
     def _try_guide(self, width: float) -> bool:
         """The fewest cells that reach over one edge at most, or else over _STEPS."""
-        for cells in (4 * self.bins << n for n in range(15)):
-            if cells > _CELLS:
-                break
+        tried = [c for c in (4 * self.bins << n for n in range(15)) if c <= _CELLS]
+        for cells in tried or [_CELLS]:
             guide, steps = self._guide(cells, width)
             if steps <= 1:
                 break
@@ -358,23 +384,23 @@ def _packed(axes: Sequence[_Axis]) -> tuple[Any, ...]:
 
 def histogram(x: Any, edges: Any, weights: Any = None) -> Any:
     """Twin of `reference.binning.histogram`."""
-    x, axis = real_numbers("x", x), _Axis(checked_edges("edges", edges))
+    x, edges = real_numbers("x", x), checked_edges("edges", edges)
+    # NumPy compares int64 with uint64 in float64 here, though not along the axes of `histogram_nd`
+    axis = _Axis(edges.astype(np.result_type(x, edges), copy=False), x.dtype)
     if weights is not None:
         weights = checked_weights(weights, x.shape).ravel()
         return _weighted(x.reshape(-1, 1), weights, [axis])
     how = axis.edges, axis.upper, axis.guide, axis.way, axis.steps, axis.scale, axis.slack
     parts = np.zeros((_tasks(x.size), axis.bins), np.int64)
-    for chunk in _dense_floats(x.reshape(-1)):
+    for (chunk,) in _dense_floats(x.reshape(1, -1), [axis], 1):
         _count(chunk, how, parts[0]) if len(parts) == 1 else _count_parallel(chunk, how, parts)
     return parts.sum(axis=0)
 
 
 def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
     """Twin of `reference.binning.histogram_nd`."""
-    x = real_numbers("x", x)
-    if x.ndim != 2 or x.shape[1] != len(edges) or not len(edges):
-        raise InputError(f"x has shape {x.shape}; expected (N, {len(edges)}), as edges has axes")
-    axes = [_Axis(checked_edges(f"edges[{j}]", e)) for j, e in enumerate(edges)]
+    x, every = checked_grid(x, edges)
+    axes = [_Axis(e, x.dtype) for e in every]
     shape = tuple(a.bins for a in axes)
     if weights is not None:
         return _weighted(x, checked_weights(weights, x.shape[:1]), axes).reshape(shape)
@@ -382,7 +408,7 @@ def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
     copies = 4 if parts.shape[1] <= _CACHED else 1
     tables = np.zeros((len(parts), copies, parts.shape[1] + 1), np.uint32)
     by_column = bool(x.flags.f_contiguous and not x.flags.c_contiguous)
-    for chunk in _dense_floats(x.T if by_column else x, int(by_column)):
+    for chunk in _dense_floats(x.T if by_column else x, axes, int(by_column)):
         n = chunk.shape[int(by_column)]
         if len(parts) == 1:
             _count_rows(chunk, by_column, 0, n, packed, tables[0], parts[0])
@@ -393,25 +419,33 @@ def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
 
 def count_categories(x: Any, levels: int) -> Any:
     """Twin of `reference.binning.count_categories`."""
-    x = np.ascontiguousarray(integers_below(x, levels)).ravel()
+    x = integers_below(x, levels)
+    x = np.ascontiguousarray(x, x.dtype.newbyteorder("=")).ravel()
     parts = np.zeros((_tasks(x.size), levels), np.int64)
     _categories(x, parts)
     return parts.sum(axis=0)
 
 
-def _dense_floats(x: Any, axis: int = 0) -> Iterator[Any]:
-    """x itself if it is dense and float, else dense floating copies of parts along an axis.
+def _dense_floats(x: Any, axes: Sequence[_Axis], along: int) -> Iterator[Any]:
+    """x itself if it is dense and float, else dense floating copies of its parts.
 
-    One layout and two dtypes are all that is compiled; NumPy compares integers with the edges in
-    float64 as well.
+    x is (n, D), or (D, n) if along is 1. One layout and two dtypes are all that is compiled.
     """
     if x.flags.c_contiguous and x.dtype.kind == "f" and x.dtype.isnative:
         yield x
         return
     dtype = x.dtype.newbyteorder("=") if x.dtype.kind == "f" else np.float64
-    for start in range(0, x.shape[axis], _PART):
-        part = slice(start, start + _PART)
-        yield np.ascontiguousarray(x[:, part] if axis else x[part], dtype)
+    for start in range(0, x.shape[along], _PART):
+        of = slice(start, start + _PART)
+        part = _numbered(x[:, of], axes) if along else _numbered(x[of].T, axes).T
+        yield np.ascontiguousarray(part, dtype)
+
+
+def _numbered(x: Any, axes: Sequence[_Axis]) -> Any:
+    """Columns x (D, n), or what stands for them where float64 can't hold the edges."""
+    if all(a.whole is None for a in axes):
+        return x
+    return np.stack([a.numbered(column) for a, column in zip(axes, x, strict=True)])
 
 
 def _tasks(n: int) -> int:
@@ -423,7 +457,8 @@ def _weighted(x: Any, weights: Any, axes: Sequence[_Axis]) -> Any:
     """Sums over fixed chunks, added in the order of the chunks: the threads can't change a bit."""
     packed, total = _packed(axes), np.zeros(math.prod(a.bins for a in axes))
     for start in range(0, len(x), _WAVE * _CHUNK):
-        rows = np.ascontiguousarray(x[start : start + _WAVE * _CHUNK], np.float64)
+        columns = _numbered(x[start : start + _WAVE * _CHUNK].T, axes)
+        rows = np.ascontiguousarray(columns.T, np.float64)
         parts = np.empty((-(-len(rows) // _CHUNK), total.size + 1))
         _weigh_rows(rows, weights[start : start + len(rows)], packed, parts)
         for part in parts:

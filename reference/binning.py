@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from core.errors import InputError
 from reference.backend import operation
+from reference.counting import whole
 
 
 @operation
@@ -35,25 +37,23 @@ def histogram(x: Any, edges: Any, weights: Any = None) -> Any:
 def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
     """Counts int64 (K_1, …, K_D) of the rows of x (N, D), edges for each axis; sums with weights.
 
-    Raises InputError as `histogram` does.
+    Raises InputError as `histogram` does, and for 2³² cells or more.
     """
-    x = real_numbers("x", x)
-    if x.ndim != 2 or x.shape[1] != len(edges) or not len(edges):
-        raise InputError(f"x has shape {x.shape}; expected (N, {len(edges)}), as edges has axes")
-    every = [checked_edges(f"edges[{j}]", e) for j, e in enumerate(edges)]
+    x, every = checked_grid(x, edges)
     # NumPy's own N-D histogram refuses infinite data that its bins would leave out anyway.
     inside = np.all([(c >= e[0]) & (c <= e[-1]) for c, e in zip(x.T, every, strict=True)], axis=0)
-    if weights is None:
-        return np.histogramdd(x[inside], every)[0].astype(np.int64)
-    w = checked_weights(weights, x.shape[:1])
-    return np.histogramdd(x[inside], every, weights=w[inside])[0]
+    w = None if weights is None else checked_weights(weights, x.shape[:1])[inside]
+    with np.errstate(over="ignore", invalid="ignore"):  # it subtracts edges, for densities only
+        counts = np.histogramdd(x[inside], every, weights=w)[0]
+    return counts.astype(np.int64) if weights is None else counts
 
 
 @operation
 def count_categories(x: Any, levels: int) -> Any:
     """Counts int64 (levels,) of whole numbers x, any shape, in 0, …, levels − 1.
 
-    Raises InputError for a value outside and for x that are no integers.
+    Raises InputError for a value outside, for x that are no integers, and for levels that are no
+    integer of at least 1.
     """
     x = integers_below(x, levels)
     return np.bincount(x.ravel(), minlength=levels)
@@ -106,6 +106,21 @@ def checked_edges(name: str, edges: Any) -> Any:
     return edges
 
 
+def checked_grid(x: Any, edges: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """x as real rows (N, D), and D real arrays of edges.
+
+    InputError for another shape of x, edges that fall, or more cells than 32 bits can number.
+    """
+    x = real_numbers("x", x)
+    if x.ndim != 2 or x.shape[1] != len(edges) or not len(edges):
+        raise InputError(f"x has shape {x.shape}; expected (N, {len(edges)}), as edges has axes")
+    every = [checked_edges(f"edges[{j}]", e) for j, e in enumerate(edges)]
+    cells = prod(e.size - 1 for e in every)
+    if cells >= 2**32:
+        raise InputError(f"edges make {cells} cells; expected fewer than 2**32")
+    return x, every
+
+
 def checked_weights(weights: Any, shape: tuple[int, ...]) -> Any:
     """weights as float64. InputError unless they are finite and of this shape."""
     weights = real_numbers("weights", weights).astype(np.float64, copy=False)
@@ -117,8 +132,11 @@ def checked_weights(weights: Any, shape: tuple[int, ...]) -> Any:
 
 
 def integers_below(x: Any, levels: int) -> Any:
-    """x as an integer array. InputError unless every value is one of 0, …, levels − 1."""
-    x = np.asarray(x)
+    """x as an integer array. InputError unless every value is one of 0, …, levels − 1.
+
+    And unless levels is an integer of at least 1.
+    """
+    x, levels = np.asarray(x), whole("levels", levels, 1)
     if x.dtype.kind not in "iu":
         raise InputError(f"x has dtype {x.dtype}; expected integers")
     if x.size and not (x.min() >= 0 and x.max() < levels):
