@@ -40,6 +40,7 @@ _A = [1 / (2 * k + 1) for k in range(11)]
 _A1, _A2, _A3, _A4, _A5, _A6, _A7, _A8, _A9, _A10 = _A[1:]
 _ROOT_HALF = np.float64(math.sqrt(0.5)).view(np.int64)
 _LEAST32, _LEAST64 = np.float32(1e-30).view(np.uint32), np.float64(1e-30).view(np.uint64)
+_END32, _END64 = (math.log(np.finfo(t).max) for t in (np.float32, np.float64))
 _LOG2_E32, _MOST32 = np.float32(_LOG2_E), np.float32(87)
 
 
@@ -142,12 +143,15 @@ def _exps(a: Any, e: Any) -> Any:
 
 @njit(**_how)
 def _reaches(u: Any) -> Any:
-    """log(u / (1 − u)) in float64: u < σ(l) where that is < l, and no exponential has to wait."""
-    reach = np.empty(u.shape, np.float64)
+    """log(u / (1 − u)) in float64: u < σ(l) where that is < l, and no exponential has to wait.
+
+    Where u is 0, the l from which on σ(l) = 1 / (1 + e^(−l)) is not 0.
+    """
+    reach, least = np.empty(u.shape, np.float64), -_END32 if u.itemsize == 4 else -_END64
     for s in range(len(u)):
         for i in range(u.shape[1]):
             v = np.float64(u[s, i])
-            reach[s, i] = _log64(v / (1.0 - v)) if v > 0.0 else -math.inf
+            reach[s, i] = _log64(v / (1.0 - v)) if v > 0.0 else least
     return reach
 
 
@@ -199,7 +203,7 @@ def _nade_far(reach: Any, W: Any, V: Any, b: Any, c: Any, order: Any, x: Any, p:
 
 @njit(**_sums)
 def _units(e: Any, factor: Any, h: Any, v: Any, logit: Any) -> tuple[bool, Any]:
-    """e *= factor, h = 1 / (1 + e); whether an e comes near the end of its range; logit + h·v."""
+    """e *= factor, h = 1 / (1 + e); whether one comes near the end of its range; logit + h·v."""
     one, most = e.dtype.type(1), e.dtype.type(1e30)
     worst = order_of(one)
     for k in range(e.size):
@@ -207,7 +211,7 @@ def _units(e: Any, factor: Any, h: Any, v: Any, logit: Any) -> tuple[bool, Any]:
         h_k = one / (one + e_k)
         e[k], h[k] = e_k, h_k
         logit += h_k * v[k]
-        worst = max(worst, order_of(e_k))
+        worst = max(worst, max(order_of(e_k), order_of(factor[k])))
     return bool(worst > order_of(most)), logit
 
 
@@ -326,6 +330,8 @@ def _made_parallel(
 def _run(one: Any, many: Any, u: Any, *arguments: Any) -> tuple[Any, Any]:
     """Few samples on this thread, many on all."""
     x, p = np.empty_like(u), np.empty_like(u)
+    if not u.size:
+        return x, p
     if len(u) <= _FEW:
         one(u, *arguments, x, p)
     else:
@@ -335,11 +341,25 @@ def _run(one: Any, many: Any, u: Any, *arguments: Any) -> tuple[Any, Any]:
     return x, p
 
 
+@njit(**_how)
+def _outside(u: Any) -> int:
+    """How many are not in [0, 1)."""
+    n = 0
+    for i in range(len(u)):
+        for v in u[i]:
+            n += not (v >= 0) & (v < 1)
+    return n
+
+
 def _uniforms(u: Any) -> Any:
+    """u, rows contiguous. InputError unless it is a matrix of numbers in [0, 1)."""
     u = np.asarray(u)
     if u.ndim != 2 or u.dtype not in (np.float32, np.float64):
         raise InputError(f"u is {u.dtype} of shape {u.shape}; expected float32 or float64, (n, D)")
-    return np.ascontiguousarray(u)
+    u = np.ascontiguousarray(u)
+    if _outside(u):
+        raise InputError(f"u ranges over {u.min()}..{u.max()}; expected [0, 1)")
+    return u
 
 
 def _like(u: Any, name: str, array: Any, *shape: int) -> Any:
@@ -363,10 +383,14 @@ def _each_once(order: Any) -> bool:
 
 
 def _order(order: Any, dim: int) -> Any:
-    order = np.asarray(order, np.int64)
-    if order.shape != (dim,) or not _each_once(order):
-        raise InputError(f"order must hold each of 0, …, {dim - 1} once, got shape {order.shape}")
-    return order
+    """As int64 (dim,). InputError unless each variable is in it once."""
+    found = np.asarray(order)
+    whole = found.dtype.kind in "iu" or not found.size
+    if whole and found.shape == (dim,) and _each_once(found := found.astype(np.int64)):
+        return found
+    raise InputError(
+        f"order must hold each of 0, …, {dim - 1} once, got {found.dtype} of shape {found.shape}"
+    )
 
 
 def nade_trace(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any) -> tuple[Any, Any]:
@@ -430,6 +454,16 @@ def _gather(W: Any, rows: Any, columns: Any, scale: int, out: Any) -> None:
             out[i * columns.size + k] = scale * w[columns[k]]
 
 
+def _dtype(layers: Any) -> Any:
+    """Of the first layer's matrix. InputError unless there is one, of real numbers."""
+    if not len(layers):
+        raise InputError("layers must hold at least one (matrix, bias), got none")
+    dtype = np.asarray(layers[0][0]).dtype
+    if dtype not in (np.float32, np.float64):
+        raise InputError(f"layers: matrix 0 is {dtype}; expected float32 or float64")
+    return dtype
+
+
 def made_plan(layers: Any, order: Any) -> tuple[Any, Any, Any, Any]:
     """(W, b, begin, order) for `made_draw`: each layer's units sorted by when they are known.
 
@@ -442,7 +476,7 @@ def made_plan(layers: Any, order: Any) -> tuple[Any, Any, Any, Any]:
     on its own variable or a later one.
     """
     order = _order(order, np.size(order))
-    D, dtype = order.size, np.asarray(layers[0][0]).dtype
+    D, dtype = order.size, _dtype(layers)
     rows, known, begin = order, np.arange(1, D + 1), [np.maximum(np.arange(D + 2) - 1, 0)]
     flat, biases = [], [np.zeros(D, dtype)]
     for number, (W, b) in enumerate(layers):
@@ -452,7 +486,7 @@ def made_plan(layers: Any, order: Any) -> tuple[Any, Any, Any, Any]:
         if number == 0:  # W (2x − 1) = 2W x − Σ W: what is 0 costs nothing
             b = (b - _column_sums(W)).astype(dtype)
         last = _last_row(W, rows)
-        when = np.where(last >= 0, known[last], 0)
+        when = np.append(known, 0)[last]
         columns = order if last_layer else np.argsort(when, kind="stable")
         flat.append(np.empty(W.size, dtype))
         _gather(W, rows, columns, 2 if number == 0 else 1, flat[-1])
@@ -512,10 +546,11 @@ def _walk(u: Any, first: Any, tails: Any, x: Any) -> None:
 def chain_sample(u: Any, first: Any, transitions: Any) -> Any:
     """Twin of `reference.markov.chain_sample`, a binary search for each value.
 
-    Raises InputError unless transitions are (K, K) for first (K,), of u's dtype.
+    Raises InputError unless transitions are (K, K) for first (K,), of u's dtype, K at least 1.
     """
     u = _uniforms(u)
-    K = np.size(first)
+    if not (K := np.size(first)):
+        raise InputError("first must hold at least one probability, got none")
     rows = _like(u, "first", first, K), _like(u, "transitions", transitions, K, K)
     # P(x > k) with the sums in the definition's order, so that the comparisons are its own.
     tails = [np.cumsum(p[..., ::-1], axis=-1)[..., -2::-1] for p in rows]
@@ -547,9 +582,18 @@ def alias_draw(u: Any, threshold: Any, other: Any) -> Any:
             f"u, threshold and other have shapes {u.shape}, {threshold.shape} and {other.shape}; "
             "expected (n, 2), (K,) and (K,)"
         )
-    if not other.size or not 0 <= other.min() <= other.max() < other.size:
-        raise InputError(f"other must hold values in 0..{other.size - 1}, at least one")
+    for name, x in (("u", u), ("threshold", threshold)):
+        if x.dtype not in (np.float32, np.float64):
+            raise InputError(f"{name} is {x.dtype}; expected float32 or float64")
+    if (
+        other.dtype.kind not in "iu"
+        or not other.size
+        or not 0 <= other.min() <= other.max() < other.size
+    ):
+        raise InputError(
+            f"other is {other.dtype}; expected integers in 0..{other.size - 1}, at least one"
+        )
     x = np.empty(len(u), np.int64)
-    if not _pick(u[:, 0], u[:, 1], threshold, other, x):
+    if not _pick(u[:, 0], u[:, 1], threshold, other.astype(np.int64, copy=False), x):
         raise InputError(f"u ranges over {u.min()}..{u.max()}; expected [0, 1)")
     return x

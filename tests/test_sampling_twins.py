@@ -6,6 +6,8 @@ check. Here: long runs, the tie rule, batches and threads, the models, and the a
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -171,6 +173,40 @@ def test_activations_of_hundreds_are_survived(dtype):
     assert np.mean(x != OPS["nade_sample"].load()(**arguments)) < 0.02
 
 
+def test_a_weight_beyond_any_exponential_is_survived():
+    """Its factor alone leaves the range: the unit that it met would look like any other."""
+    W, V = np.float32([[-100], [43], [0]]), np.float32([[0], [0], [20]])
+    b, c, u = np.float32([50, 50, -10]), np.float32([57]), np.float32([[0.3, 0.3, 0.7]])
+    arguments = {"u": u, "W": W, "V": V, "b": b, "c": c, "order": np.arange(3)}
+    x, p = trace("nade", arguments)
+    assert x.tolist() == [[1, 1, 0]]
+    np.testing.assert_allclose(p[0, 2], 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_uniform_of_0_is_below_every_probability_but_0(dtype):
+    end = math.log(np.finfo(dtype).max)
+    b = np.array([-2 * end, -end * (1 + 1e-5), -end * (1 - 1e-5), -end / 2, 0], dtype)
+    D = b.size
+    call = {"u": np.zeros((1, D), dtype), "W": np.zeros((D, D), dtype), "b": b}
+    x = twin.fvsbn_sample(**call, order=np.arange(D))
+    assert x.tolist() == [[0, 0, 1, 1, 1]]
+    np.testing.assert_array_equal(x, OPS["fvsbn_sample"].load()(**call, order=np.arange(D)))
+
+
+def test_nothing_to_draw():
+    """No variables, no units, no samples."""
+    none, one = np.zeros((2, 0)), np.ones((2, 0))
+    assert twin.nade_sample(none, *2 * (np.zeros((0, 5)),), np.zeros(0), np.zeros(5), []).size == 0
+    assert (
+        twin.nade_sample(none.T, *2 * (np.zeros((2, 5)),), *map(np.zeros, (2, 5)), [0, 1]).size == 0
+    )
+    layers = [(one, np.zeros(0)), (one.T, np.array([1e3, -1e3]))]
+    u = np.full((3, 2), 0.5)
+    np.testing.assert_array_equal(twin.made_sample(u, layers, [1, 0]), [[1, 0]] * 3)
+    np.testing.assert_array_equal(OPS["made_sample"].load()(u, layers, [1, 0]), [[1, 0]] * 3)
+
+
 # MADE in one pass
 
 
@@ -261,6 +297,11 @@ NADE_CALL = call("nade", {"n": 3, "D": 4, "H": 2}, "float32")
         ({"V": NADE_CALL["V"].astype(np.float64)}, "^V is float64"),
         ({"b": NADE_CALL["b"][:3]}, "^b is float32 of shape"),
         ({"order": [0, 1, 2, 2]}, "^order must hold each of 0, …, 3 once"),
+        ({"order": [0, 1, 2, 3.5]}, "^order must hold each of 0, …, 3 once, got float64"),
+        ({"order": None}, "^order must hold each of 0, …, 3 once"),
+        ({"u": np.ones((3, 4), np.float32)}, r"^u ranges over 1.0..1.0; expected \[0, 1\)"),
+        ({"u": np.full((3, 4), np.nan)}, r"^u ranges over nan..nan; expected \[0, 1\)"),
+        ({"u": np.full((3, 4), -1e-9)}, r"^u ranges over -1e-09.*; expected \[0, 1\)"),
     ],
 )
 def test_bad_arguments_are_named(change, message):
@@ -273,12 +314,30 @@ def test_bad_arguments_are_named(change, message):
     [
         (np.ones((3, 2)), [0, 1], "expected \\[0, 1\\)"),
         (np.zeros((3, 1)), [0, 1], "^u, threshold and other have shapes"),
-        (np.zeros((3, 2)), [0, 2], "^other must hold values in 0..1"),
+        (np.zeros((3, 2)), [0, 2], "^other is int64; expected integers in 0..1"),
+        (np.zeros((3, 2)), [0.5, 0.7], "^other is float64; expected integers in 0..1"),
+        (np.zeros((3, 2), np.float16), [0, 1], "^u is float16; expected float32 or float64"),
+        (np.zeros((3, 2), ">f8"), [0, 1], "^u is >f8; expected float32 or float64"),
     ],
 )
 def test_bad_tables_are_named(u, other, message):
     with pytest.raises(InputError, match=message):
         twin.alias_draw(u, np.ones(2), np.array(other))
+
+
+def test_bad_layers_are_named():
+    whole = np.zeros((2, 2), np.int64)
+    for layers, message in (
+        ([], "layers must hold at least one"),
+        ([(whole, whole[0])], "layers: matrix 0 is int64; expected float32 or float64"),
+    ):
+        with pytest.raises(InputError, match=message):
+            twin.made_sample(np.zeros((1, 2)), layers, [0, 1])
+
+
+def test_a_chain_of_no_values_is_named():
+    with pytest.raises(InputError, match=r"^first must hold at least one probability"):
+        twin.chain_sample(np.zeros((2, 3)), np.zeros(0), np.zeros((0, 0)))
 
 
 @pytest.mark.parametrize("p", [[], [0.5, 0.6], [1.5, -0.5], [[1.0]], [np.nan, 1.0]])
