@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kernels.table import BackendError, Op, check, rows, twin
+from kernels.table import BackendError, Op, check, require, rows, twin
 
 __all__ = ["OPS", "BackendError", "Op", "check", "masked_attention", "rows", "twin"]
 
@@ -24,8 +24,9 @@ OPS = rows()
 
 
 def __getattr__(name: str) -> Any:
-    """`masked_attention` for torch tensors, found when asked for: it needs torch and triton."""
+    """`masked_attention` for torch tensors, found when asked for; BackendError without Triton."""
     if name == "masked_attention":
+        require("triton")
         from kernels.attention_torch import masked_attention
 
         return masked_attention

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
 import torch
 
 from core.errors import InputError
@@ -48,4 +49,5 @@ def _on_device(**arrays: Any) -> list[Any]:
             raise InputError(f"{name} must be a float16 or float32 array, got {kind}")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("backend triton needs a CUDA device; torch finds none")
-    return [torch.tensor(x, device=device) for x in arrays.values()]
+    # NumPy's copy, as torch reads no array whose strides are negative.
+    return [torch.from_numpy(np.array(x)).to(device) for x in arrays.values()]

@@ -33,6 +33,7 @@ from kernels.masks_numba import lower
 from reference.attention import checked_backward
 from reference.masks import takes_part
 
+_KEYS = 16  # that are summed before they are added to the rest
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 
 
@@ -64,13 +65,21 @@ def _largest(s: Any, m: Any) -> None:
 
 @njit(**_how)
 def _weigh(s: Any, dp: Any, m: Any, sums: Any, bits: Any, c: Any) -> None:
-    """s = e = 2^(s − m); sums = (Σ e, Σ e·dp) over the keys, in float64."""
+    """s = e = 2^(s − m); sums[:2] = (Σ e, Σ e·dp) over the keys, in float64; sums[2:]: scratch.
+
+    A few keys at a time: in one long sum of float64 the roundings would add up.
+    """
     sums[:] = 0.0
     for j in range(s.shape[0]):
         exp2_row(s[j], m, bits, c)
         for i in range(m.size):
-            sums[0, i] += s[j, i]
-            sums[1, i] += np.float64(s[j, i]) * np.float64(dp[j, i])
+            sums[2, i] += s[j, i]
+            sums[3, i] += np.float64(s[j, i]) * np.float64(dp[j, i])
+        if j % _KEYS == _KEYS - 1 or j == s.shape[0] - 1:
+            for i in range(m.size):
+                sums[0, i] += sums[2, i]
+                sums[1, i] += sums[3, i]
+                sums[2, i] = sums[3, i] = 0.0
 
 
 @njit(**_how)
@@ -139,7 +148,7 @@ def _pull_back(
     for head in prange(k.shape[0] * H_kv):
         b, h_kv = head // H_kv, head % H_kv
         squares, product = np.empty((2, keys * BLOCK), q.dtype), np.empty((keys, D), q.dtype)
-        rows, sums = np.empty((3, BLOCK), q.dtype), np.empty((2, BLOCK), np.float64)
+        rows, sums = np.empty((3, BLOCK), q.dtype), np.empty((4, BLOCK), np.float64)
         seen, bits = np.empty(BLOCK, np.int64), np.empty(BLOCK, no_bits.dtype)
         for h in range(h_kv * group, (h_kv + 1) * group):
             for block in range(ranges.shape[2]):

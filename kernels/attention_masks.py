@@ -35,7 +35,8 @@ class DeviceMask(NamedTuple):
 
     start, stop: int32 (B', H', Q), or empty if packed; bits: uint8 (B', H', Q, ⌈K/8⌉), or empty;
     B' is 1 or B, H' 1 or H. sees: bool (…, Q, 1), which queries see a key; used: bool (…, K, 1),
-    which keys must be read; None means all.
+    which keys must be read; None means all. heads: (H, H_kv) that `used` was made for, if it must
+    be those; None where all heads see the same.
     """
 
     start: Tensor
@@ -44,11 +45,13 @@ class DeviceMask(NamedTuple):
     sees: Tensor | None
     used: Tensor | None
     lengths: tuple[int, int]
+    heads: tuple[int, int] | None
 
 
-def prepare(mask: Mask | DeviceMask | Tensor, q: Tensor, k: Tensor) -> DeviceMask:
+def prepare(mask: Mask | DeviceMask | Any, q: Tensor, k: Tensor) -> DeviceMask:
     """Lower a mask once for many calls with q and k of these shapes: for all layers, for a graph.
 
+    mask: as in `kernels.masked_attention`.
     Raises InputError for a mask made for other lengths, batch or heads, and for one that would
     have to come from the host while a CUDA graph is recorded.
     """
@@ -56,29 +59,38 @@ def prepare(mask: Mask | DeviceMask | Tensor, q: Tensor, k: Tensor) -> DeviceMas
     if isinstance(mask, DeviceMask):
         if mask.lengths != lengths:
             raise InputError(f"mask is prepared for lengths {mask.lengths}, got {lengths}")
-        _check_fits(mask.bits if mask.bits.numel() else mask.start, q)
+        _check_fits(mask.bits if mask.bits.ndim == 4 else mask.start, q)
+        heads = q.shape[1], k.shape[1]
+        if mask.heads not in (None, heads):
+            raise InputError(f"mask is prepared for (H, H_kv) {mask.heads}, got {heads}")
         return mask
     if isinstance(mask, Tensor) and mask.device == q.device:
         return _from_device(mask, q, k)
     if q.is_cuda and torch.cuda.is_current_stream_capturing():
         raise InputError("mask must be prepared before a CUDA graph is recorded: see `prepare`")
-    return _from_host(masks.boolean(mask.cpu()) if isinstance(mask, Tensor) else mask, q, k)
+    return _from_host(masks.as_mask(mask.cpu() if isinstance(mask, Tensor) else mask), q, k)
 
 
 def _from_host(mask: Mask, q: Tensor, k: Tensor) -> DeviceMask:
     lowered = lower(mask, q.shape[2], k.shape[2])
+    lead = lowered.start.shape if isinstance(lowered, Intervals) else lowered.bits.shape[:-1]
+    fitted(np.empty(lead, np.bool_), tuple(q.shape[:3]))  # before heads are counted in groups
     sees, used = _parts_taken(lowered, q.shape[1] // k.shape[1])
     sees, used = (None if x is None else _moved(x, q.device)[..., None] for x in (sees, used))
     if isinstance(lowered, Intervals):
-        fitted(lowered.start, tuple(q.shape[:3]))
         start, stop = _moved_together(_four(lowered.start, 1), _four(lowered.stop, 1), q.device)
         bits = torch.empty(0, dtype=torch.uint8, device=q.device)
     else:
-        fitted(lowered.bits[..., :1], (*q.shape[:3], 1))
         _check_reach(q.shape[2], k.shape[2])
         start = stop = torch.empty(0, dtype=torch.int32, device=q.device)
         bits = _moved(_four(lowered.bits, 2), q.device)
-    return DeviceMask(start, stop, bits, sees, used, (q.shape[2], k.shape[2]))
+    heads = _heads_needed(lead[1] if len(lead) == 3 else 1, q, k)
+    return DeviceMask(start, stop, bits, sees, used, (q.shape[2], k.shape[2]), heads)
+
+
+def _heads_needed(own: int, q: Tensor, k: Tensor) -> tuple[int, int] | None:
+    """(H, H_kv) for a mask of several heads: those that share a key head decide what is read."""
+    return (q.shape[1], k.shape[1]) if own > 1 else None
 
 
 def _parts_taken(lowered: Any, group: int) -> tuple[Any, Any]:
@@ -133,7 +145,7 @@ def _from_device(seen: Tensor, q: Tensor, k: Tensor) -> DeviceMask:
         raise InputError(f"mask is for {tuple(seen.shape[2:])} (queries, keys), got {(Q, K)}")
     _check_fits(seen, q)
     _check_reach(Q, K)
-    if K == 0:
+    if Q == 0 or K == 0:
         return _from_host(masks.full(), q, k)
     used = seen.any(-2)
     if H_kv < seen.shape[1]:
@@ -142,7 +154,8 @@ def _from_device(seen: Tensor, q: Tensor, k: Tensor) -> DeviceMask:
     shift = torch.arange(8, dtype=torch.uint8, device=q.device)
     bits = (octets << shift).sum(-1, dtype=torch.uint8)
     none = torch.empty(0, dtype=torch.int32, device=q.device)
-    return DeviceMask(none, none, bits, seen.any(-1)[..., None], used[..., None], (Q, K))
+    sees, heads = seen.any(-1)[..., None], _heads_needed(seen.shape[1], q, k)
+    return DeviceMask(none, none, bits, sees, used[..., None], (Q, K), heads)
 
 
 def _check_fits(x: Tensor, q: Tensor) -> None:

@@ -238,12 +238,12 @@ def masked_attention(
     scale: float | None = None,
     return_lse: bool = False,
 ) -> Any:
-    """`reference.attention.masked_attention`, float32 or float64 arrays, in O(S) memory.
+    """`reference.attention.masked_attention`, native float32 or float64 arrays, in O(S) memory.
 
     Raises InputError as the definition does, and for arguments that aren't such arrays.
     """
     for name, x in (("q", q), ("k", k), ("v", v)):
-        if not isinstance(x, np.ndarray) or x.dtype.name not in EXP2:
+        if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
             kind = getattr(x, "dtype", type(x).__name__)
             raise InputError(f"{name} must be a float32 or float64 array, got {kind}")
     mask, scale = checked(q, k, v, mask, scale)

@@ -205,7 +205,7 @@ def launch_forward(
             *(x.contiguous() for x in (q, k, v)), out, lse, *masks, Q, K,
             max(triton.cdiv(triton.cdiv(K, block_k), splits), 1), scale * _LOG2E,
             H=H, GROUP=H // k.shape[1], D=D, BLOCK_D=block_d, BLOCK_Q=block_q, BLOCK_K=block_k,
-            PACKED=mask[2].numel() > 0, num_stages=stages, num_warps=warps,
+            PACKED=mask[2].ndim == 4, num_stages=stages, num_warps=warps,
         )  # fmt: skip
 
 
@@ -240,7 +240,7 @@ def _mask_arguments(
 ) -> tuple[Any, ...]:
     """What the kernels take of a mask: its arrays, lists of blocks, and steps of batch and head."""
     start, stop, bits = mask
-    packed = bits.numel() > 0
+    packed = bits.ndim == 4
     whole = bits if packed else start
     steps = (whole.shape[1] * (whole.shape[0] > 1), int(whole.shape[1] > 1))
     if packed or transposed:
@@ -339,7 +339,7 @@ def launch_backward(
     kernel[(grid,)](
         *arguments, *outputs, *masks, Q, K, scale * _LOG2E, scale,
         H=H, GROUP=H // H_kv, D=D, BLOCK_D=block_d, BLOCK_Q=block_q, BLOCK_K=block_k,
-        PACKED=mask[2].numel() > 0, num_stages=stages, num_warps=warps,
+        PACKED=mask[2].ndim == 4, num_stages=stages, num_warps=warps,
     )  # fmt: skip
 
 

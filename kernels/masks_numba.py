@@ -24,6 +24,9 @@ from reference.masks import (
     Mask,
     Packed,
     Window,
+    check_blocks,
+    common_lead,
+    narrowest,
     packed,
 )
 
@@ -132,7 +135,8 @@ def lower(mask: Mask, q_len: int, k_len: int) -> Intervals | Packed:
 
 
 def block_ranges(lowered: Intervals, block_q: int, block_k: int) -> Any:
-    """Twin of `reference.masks.block_ranges`."""
+    """Twin of `reference.masks.block_ranges`. Raises InputError as it does."""
+    block_q, block_k = check_blocks(lowered, Intervals, block_q, block_k)
     *lead, q_len = lowered.start.shape
     lines = math.prod(lead)
     out = np.empty((lines, -(-q_len // block_q), 4), np.int32)
@@ -152,22 +156,16 @@ def _intervals(mask: Mask, q_len: int, k_len: int) -> Interval | None:
     if len(found) < len(others):
         return None
     batches = [(len(part.ids), 1) for part in documents if part.ids.ndim == 2]
-    lead = np.broadcast_shapes(*batches, *(x.shape[:-1] for x in itertools.chain(*found)))
+    lead = common_lead(*batches, *(x.shape[:-1] for x in itertools.chain(*found)))
     start, stop = (np.empty((*lead, q_len), np.int32) for _ in range(2))
     lines = start.reshape(math.prod(lead), q_len), stop.reshape(math.prod(lead), q_len)
-    window = _window([part for part in parts if isinstance(part, Window)], q_len, k_len)
+    window = narrowest([part for part in parts if isinstance(part, Window)], q_len, k_len)
     if not _fill(window, documents, k_len - q_len, k_len, *lines):
         return None
     for low, high in found:
         np.maximum(start, low, out=start)
         np.minimum(stop, high, out=stop)
     return start, np.maximum(start, stop, out=stop)
-
-
-def _window(windows: Sequence[Window], q_len: int, k_len: int) -> tuple[int, int]:
-    """The narrowest; k_len to the left and k_len + q_len to the right bound nothing."""
-    left = min([k_len, *(w.left for w in windows if w.left is not None)])
-    return left, min([k_len + q_len, *(w.right for w in windows if w.right is not None)])
 
 
 def _fill(

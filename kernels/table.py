@@ -11,7 +11,8 @@ in FAMILIES.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -21,7 +22,8 @@ import numpy as np
 from core.errors import GenzooError, InputError
 
 Arguments = dict[str, Any]
-INSTALL = {"numba": "pip install numba", "triton": "pip install 'genzoo[gpu]' (Linux)"}
+NEEDS = {"numba": ("numba",), "triton": ("triton", "torch")}
+INSTALL = {"numba": "pip install numba", "triton": "pip install -e '.[gpu]' (Linux)"}
 
 
 class BackendError(GenzooError):
@@ -67,14 +69,24 @@ class Op:
         if where not in self.twins:
             has = ", ".join(self.twins) or "none"
             raise BackendError(f"{self.name} has no {where} twin; it has {has}")
-        if not self.installed(where):
-            raise BackendError(f"{where} is not installed; install it with {INSTALL[where]}")
+        require(where)
         return _resolve(self.twins[where])
 
     @staticmethod
     def installed(where: str) -> bool:
-        """Whether the package behind back end `where` is there."""
-        return find_spec(where) is not None
+        """Whether the packages behind back end `where` are there."""
+        return not _missing(where)
+
+
+def require(where: str) -> None:
+    """Raise BackendError, saying what to install, unless back end `where` is installed."""
+    if missing := _missing(where):
+        needs = " and ".join(missing)
+        raise BackendError(f"backend {where} needs {needs}; install with {INSTALL[where]}")
+
+
+def _missing(where: str) -> list[str]:
+    return [package for package in NEEDS[where] if find_spec(package) is None]
 
 
 def _resolve(path: str) -> Callable[..., Any]:
@@ -98,24 +110,28 @@ def check(
 
     Right: the arguments are untouched, shape and dtype are the definition's, every law holds,
     integers are equal, and the error of floats against the float64 definition is at most twice the
-    definition's own in that dtype plus the row's floor, and below its cap. Of a tuple, each array
-    is judged alone. where: the back end, if the row has a floor for it.
+    definition's own in that dtype plus the row's floor, and below its cap. In float64 the own error
+    is taken from float32, in proportion. Of a tuple, each array is judged alone. where: the back
+    end, if the row has a floor for it. Raises InputError for a dtype that the row doesn't have.
     """
+    if dtype not in op.dtypes:
+        raise InputError(f"dtype of {op.name} must be one of {', '.join(op.dtypes)}, got {dtype!r}")
     floor = op.floor.get(f"{where} {dtype}", op.floor.get(dtype, 0.0))
-    before = {k: _copy(v) for k, v in arguments.items()}
+    before = deepcopy(arguments)
     result = implementation(**arguments)
     for key, old in before.items():
         assert _same(old, arguments[key]), f"{op.name} changed its argument {key}"
     expected = op.load()(**arguments)
     _check_kinds(op, arrays(result), arrays(expected))
     for law in op.laws:
-        law(arguments, result)
+        _check_law(op, law, arguments, result)
     truth = _truth(op, arguments, expected)
-    for x, y, t in zip(*map(arrays, (result, expected, truth)), strict=True):
+    own = _own_errors(op, arguments, expected, truth)
+    for x, y, t, e in zip(*map(arrays, (result, expected, truth)), own, strict=True):
         if y.dtype.kind in "iub":
-            np.testing.assert_array_equal(x, y)
+            np.testing.assert_array_equal(x, y, err_msg=op.name)
         else:
-            _check_error(op, x, y, t, floor, op.cap[dtype])
+            _check_error(op, x, t, e, floor, op.cap[dtype])
     return result
 
 
@@ -127,8 +143,18 @@ def arrays(result: Any) -> tuple[Any, ...]:
 def _check_kinds(op: Op, found: tuple[Any, ...], wanted: tuple[Any, ...]) -> None:
     assert len(found) == len(wanted), f"{op.name}: {len(found)} results are not {len(wanted)}"
     for x, y in zip(found, wanted, strict=True):
+        kind = f"{op.name}: {type(x).__name__} is not an array"
+        assert isinstance(x, (np.ndarray, np.generic)), kind
         assert x.shape == y.shape, f"{op.name}: {x.shape} is not {y.shape}"
         assert x.dtype == y.dtype, f"{op.name}: {x.dtype} is not {y.dtype}"
+
+
+def _check_law(op: Op, law: Callable[..., None], arguments: Arguments, result: Any) -> None:
+    try:
+        law(arguments, result)
+    except AssertionError as error:
+        said = (law.__doc__ or law.__name__).split("\n")[0].rstrip(".")
+        raise AssertionError(f"{op.name} breaks a law: {said}: {error}".rstrip(": ")) from error
 
 
 def _truth(op: Op, arguments: Arguments, expected: Any) -> Any:
@@ -140,11 +166,40 @@ def _truth(op: Op, arguments: Arguments, expected: Any) -> Any:
     return op.load()(**wide)
 
 
-def _check_error(op: Op, result: Any, expected: Any, truth: Any, floor: float, cap: float) -> None:
-    assert np.array_equal(np.isfinite(result), np.isfinite(truth)), f"{op.name}: NaN or infinity"
+def _own_errors(op: Op, arguments: Arguments, expected: Any, truth: Any) -> list[float]:
+    """What the definition is wrong by, for each result.
+
+    Nothing is wider than float64: there it is what the definition loses in float32 on the same
+    arguments, less by the ratio of the two eps.
+    """
+    if truth is not expected:
+        return [_error(y, t) for y, t in zip(arrays(expected), arrays(truth), strict=True)]
+    narrow = {k: _as_float32(v) for k, v in arguments.items()}
+    same = all(narrow[k] is v for k, v in arguments.items())
+    if same or all(y.dtype.kind in "iub" for y in arrays(expected)):
+        return [0.0 for _ in arrays(expected)]
+    try:
+        rounded, exact = op.load()(**narrow), op.load()(**_widened(narrow))
+    except InputError:  # such as edges that float32 can't tell apart
+        return [0.0 for _ in arrays(expected)]
+    ratio = float(np.finfo(np.float64).eps / np.finfo(np.float32).eps)
+    return [ratio * _error(y, t) for y, t in zip(arrays(rounded), arrays(exact), strict=True)]
+
+
+def _as_float32(v: Any) -> Any:
+    return v.astype(np.float32) if isinstance(v, np.ndarray) and v.dtype == np.float64 else v
+
+
+def _error(result: Any, truth: Any) -> float:
+    """The largest, where both are finite."""
+    finite = np.isfinite(truth) & np.isfinite(result)
+    return float(np.abs(result.astype(np.float64) - truth)[finite].max(initial=0.0))
+
+
+def _check_error(op: Op, result: Any, truth: Any, own: float, floor: float, cap: float) -> None:
     finite = np.isfinite(truth)
-    error = np.abs(result.astype(np.float64) - truth)[finite].max(initial=0.0)
-    own = np.abs(expected.astype(np.float64) - truth)[finite].max(initial=0.0)
+    assert np.array_equal(np.isfinite(result), finite), f"{op.name}: NaN or infinity"
+    error = _error(result, truth)
     scale = max(1.0, np.abs(truth)[finite].max(initial=0.0))  # an eps is relative to the result
     allowed = min(2 * own + floor * scale, cap * scale)
     assert error <= allowed, f"{op.name}: error {error:.3g}, allowed {allowed:.3g}"
@@ -159,14 +214,15 @@ def _widened(arguments: Arguments) -> Arguments:
     return {k: widen(v) for k, v in arguments.items()}
 
 
-def _copy(v: Any) -> Any:
-    return v.copy() if isinstance(v, np.ndarray) else v
-
-
 def _same(old: Any, new: Any) -> bool:
+    """Whether nothing in an argument changed: in an array, in what holds arrays, or in itself."""
     if isinstance(old, np.ndarray):
         return bool(np.array_equal(old, new, equal_nan=old.dtype.kind == "f"))
-    return old is new or bool(np.all(old == new))
+    if isinstance(old, list | tuple):
+        return len(old) == len(new) and all(map(_same, old, new))
+    if is_dataclass(old):
+        return all(_same(getattr(old, f.name), getattr(new, f.name)) for f in fields(old))
+    return bool(old == new)
 
 
 FAMILIES = (

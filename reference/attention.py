@@ -11,6 +11,7 @@ can one in the gradient of such a query's output. The backward is core's gradien
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from core import Array, Tensor, grad, value
 from core.errors import InputError
 from reference.backend import operation
-from reference.masks import Mask, boolean, full
+from reference.masks import Mask, as_mask
 
 
 @operation
@@ -90,13 +91,10 @@ def checked(q: Any, k: Any, v: Any, mask: Any, scale: float | None) -> tuple[Mas
     for name, x in (("k", k), ("v", v)):
         if x.dtype != q.dtype:
             raise InputError(f"{name} is {x.dtype}, but q is {q.dtype}")
-    if mask is None:
-        mask = full()
-    if not isinstance(mask, Mask):
-        mask = boolean(mask)
+    mask = as_mask(mask)
     if scale is None:
         scale = 1.0 / math.sqrt(q.shape[3])
-    if not isinstance(scale, (int, float)) or not math.isfinite(scale):
+    if not isinstance(scale, Real) or not math.isfinite(scale):
         raise InputError(f"scale must be a finite number, got {scale!r}")
     return mask, float(scale)
 

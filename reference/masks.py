@@ -20,6 +20,8 @@ Transformer (2018); raster order: van den Oord et al., PixelRNN (2016).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +33,7 @@ from reference.backend import operation
 EMPTY, PARTIAL, FULL = 0, 1, 2
 SEVERAL = "mask shows a query several intervals of keys; `lower` packs such a mask"
 Interval = tuple[Any, Any]
+_MOST = 2**31 - 1  # no more keys than int32 counts, so a larger bound bounds nothing either
 
 
 class Mask:
@@ -61,7 +64,7 @@ def causal() -> Mask:
 
 def window(left: int, right: int = 0) -> Mask:
     """Keys at most `left` before and `right` after the query. Raises InputError if negative."""
-    return Window(_count("left", left), _count("right", right))
+    return Window(min(_count("left", left), _MOST), min(_count("right", right), _MOST))
 
 
 def prefix(length: Any) -> Mask:
@@ -79,7 +82,7 @@ def documents(ids: Any) -> Mask:
     ids = np.asarray(ids)
     if ids.dtype.kind not in "iu" or ids.ndim not in (1, 2):
         raise InputError(f"ids must be integers (K,) or (B, K), got {ids.dtype}{ids.shape}")
-    return Documents(ids)
+    return Documents(_native(ids))
 
 
 def raster(height: int, width: int, *, reach: int | None = None, own: bool = True) -> Mask:
@@ -88,17 +91,31 @@ def raster(height: int, width: int, *, reach: int | None = None, own: bool = Tru
     reach: at most that many rows up and columns to either side (None: all pixels before).
     own: whether a pixel sees itself (PixelCNN's mask B) or not (mask A).
     """
-    _count("height", height)
-    _count("width", width)
-    return Raster(height, width, None if reach is None else _count("reach", reach), bool(own))
+    height, width = _count("height", height), _count("width", width)
+    reach = None if reach is None else min(_count("reach", reach), _MOST)
+    return Raster(height, width, reach, bool(own))
 
 
 def boolean(seen: Any) -> Mask:
     """Any mask: bool (Q, K) or (B or 1, H or 1, Q, K)."""
+    return _boolean("seen must be", seen)
+
+
+def as_mask(mask: Any) -> Mask:
+    """A Mask, what `boolean` takes, or None for every key, as a Mask; else InputError."""
+    if mask is None:
+        return full()
+    if isinstance(mask, Mask):
+        return mask
+    return _boolean("mask must be a Mask or", mask)
+
+
+def _boolean(must_be: str, seen: Any) -> Mask:
     seen = np.asarray(seen)
     if seen.dtype != np.bool_ or seen.ndim not in (2, 4):
-        raise InputError(f"seen must be bool (Q, K) or (B, H, Q, K), got {seen.dtype}{seen.shape}")
-    return Boolean(seen)
+        kind = f"{seen.dtype}{seen.shape}"
+        raise InputError(f"{must_be} bool (Q, K) or (B, H, Q, K), got {kind}")
+    return Boolean(_native(seen))
 
 
 def full() -> Mask:
@@ -126,11 +143,18 @@ class Window(Mask):
     def interval(self, q_len: int, k_len: int) -> Interval:
         """From `left` before the query to `right` after it."""
         at = _positions(q_len, k_len)
-        start = np.zeros_like(at) if self.left is None else np.clip(at - self.left, 0, k_len)
-        stop = np.full_like(at, k_len)
-        if self.right is not None:
-            stop = np.clip(at + (self.right + 1), 0, k_len)
+        left, right = narrowest([self], q_len, k_len)
+        start, stop = np.clip(at - left, 0, k_len), np.clip(at + (right + 1), 0, k_len)
         return start, np.maximum(start, stop)
+
+
+def narrowest(windows: Sequence[Window], q_len: int, k_len: int) -> tuple[int, int]:
+    """(left, right) of all together. k_len to the left, k_len + q_len to the right bound nothing.
+
+    Larger ones would overflow the positions' int32.
+    """
+    left = min([k_len, *(w.left for w in windows if w.left is not None)])
+    return left, min([k_len + q_len, *(w.right for w in windows if w.right is not None)])
 
 
 @dataclass(frozen=True)
@@ -146,7 +170,8 @@ class Before(Mask):
 
     def interval(self, q_len: int, k_len: int) -> Interval:
         """From the first key to the length."""
-        stop = np.minimum(self.length, k_len).astype(np.int32)  # () or (B,)
+        # Of type uint32, k_len makes narrower lengths wider; an int would have to fit theirs.
+        stop = np.minimum(self.length, np.uint32(k_len)).astype(np.int32)  # () or (B,)
         stop = stop[:, None, None] if stop.ndim else stop
         stop = np.broadcast_to(stop, (*stop.shape[:-1], q_len))
         return np.zeros_like(stop), stop
@@ -245,15 +270,17 @@ class And(Mask):
 
     def dense(self, q_len: int, k_len: int) -> Any:
         """Seen by both."""
-        return self.a.dense(q_len, k_len) & self.b.dense(q_len, k_len)
+        a, b = _both_dense(self, q_len, k_len)
+        return a & b
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
         """Where the two overlap; None if one of them is none."""
-        a, b = self.a.interval(q_len, k_len), self.b.interval(q_len, k_len)
-        if a is None or b is None:
+        both = _both_intervals(self, q_len, k_len)
+        if both is None:
             return None
-        start = np.maximum(a[0], b[0])
-        return start, np.maximum(start, np.minimum(a[1], b[1]))
+        (s, t), (u, w) = both
+        start = np.maximum(s, u)
+        return start, np.maximum(start, np.minimum(t, w))
 
 
 @dataclass(frozen=True)
@@ -265,20 +292,46 @@ class Or(Mask):
 
     def dense(self, q_len: int, k_len: int) -> Any:
         """Seen by one or both."""
-        return self.a.dense(q_len, k_len) | self.b.dense(q_len, k_len)
+        a, b = _both_dense(self, q_len, k_len)
+        return a | b
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
         """Where two meet or one is empty; None if they lie apart."""
-        a, b = self.a.interval(q_len, k_len), self.b.interval(q_len, k_len)
-        if a is None or b is None:
+        both = _both_intervals(self, q_len, k_len)
+        if both is None:
             return None
-        (s, t), (u, w) = a, b
+        (s, t), (u, w) = both
         no_a, no_b = s == t, u == w
         meet = np.maximum(s, u) <= np.minimum(t, w)
         if not (meet | no_a | no_b).all():
             return None
         start = np.where(no_a, u, np.where(no_b, s, np.minimum(s, u)))
         return start, np.where(no_a, w, np.where(no_b, t, np.maximum(t, w)))
+
+
+def _both_dense(of: And | Or, q_len: int, k_len: int) -> tuple[Any, Any]:
+    a, b = of.a.dense(q_len, k_len), of.b.dense(q_len, k_len)
+    common_lead(a.shape[:-2], b.shape[:-2])
+    return a, b
+
+
+def _both_intervals(of: And | Or, q_len: int, k_len: int) -> tuple[Interval, Interval] | None:
+    a, b = of.a.interval(q_len, k_len), of.b.interval(q_len, k_len)
+    if a is None or b is None:
+        return None
+    common_lead(a[0].shape[:-1], b[0].shape[:-1])
+    return a, b
+
+
+def common_lead(*leads: tuple[int, ...]) -> tuple[int, ...]:
+    """What the leading axes of a mask's parts, () or (B, H), broadcast to; else InputError."""
+    try:
+        return np.broadcast_shapes(*leads)
+    except ValueError:
+        sizes = [sorted({*axis} - {1}) for axis in zip(*filter(None, leads), strict=True)]
+        what, found = ("batches", sizes[0]) if len(sizes[0]) > 1 else ("heads", sizes[1])
+        parts = " and ".join(map(str, found))
+        raise InputError(f"mask: its parts are for {what} {parts}") from None
 
 
 # Lowered masks
@@ -360,13 +413,13 @@ def takes_part(lowered: Intervals | Packed, group: int) -> tuple[Any, Any]:
 def _covered(intervals: Intervals) -> Any:
     """bool (…, K): keys in some interval. Adds 1 where one starts and −1 where it stops."""
     start, stop, K = intervals.start, intervals.stop, intervals.k_len
+    *lead, q_len = start.shape
+    flat = math.prod(lead), q_len
     lines = [
         np.cumsum(np.bincount(s, minlength=K + 1) - np.bincount(t, minlength=K + 1))[:K] > 0
-        for s, t in zip(
-            start.reshape(-1, start.shape[-1]), stop.reshape(-1, start.shape[-1]), strict=True
-        )
+        for s, t in zip(start.reshape(flat), stop.reshape(flat), strict=True)
     ]
-    return np.array(lines, np.bool_).reshape(*start.shape[:-1], K)
+    return np.array(lines, np.bool_).reshape(*lead, K)
 
 
 @operation
@@ -374,8 +427,9 @@ def block_ranges(lowered: Intervals, block_q: int, block_k: int) -> Any:
     """int32 (…, ⌈Q/block_q⌉, 4): first, full_first, full_last, last block of keys, half open.
 
     Blocks outside [first, last) are empty, those in [full_first, full_last) are seen by every
-    query of the block. Padding queries count for neither.
+    query of the block. Padding queries count for neither. Raises InputError for a size below 1.
     """
+    block_q, block_k = check_blocks(lowered, Intervals, block_q, block_k)
     start, stop = (_in_blocks(x, block_q, "edge") for x in (lowered.start, lowered.stop))
     none = start == stop
     first = np.where(none, lowered.k_len, start).min(-1) // block_k
@@ -389,14 +443,25 @@ def block_ranges(lowered: Intervals, block_q: int, block_k: int) -> Any:
 def block_classes(packed: Packed, block_q: int, block_k: int) -> Any:
     """uint8 (…, ⌈Q/block_q⌉, ⌈K/block_k⌉): EMPTY, PARTIAL or FULL. block_k: a multiple of 8.
 
-    A last block that is cut short by k_len is at most PARTIAL: it still needs its mask.
+    A last block that is cut short by k_len is at most PARTIAL: it still needs its mask. Raises
+    InputError for another size.
     """
+    block_q, block_k = check_blocks(packed, Packed, block_q, block_k)
+    if block_k % 8:
+        raise InputError(f"block_k must be a multiple of 8, got {block_k}")
     size = block_k // 8
     blocks = _in_blocks(np.swapaxes(packed.bits, -1, -2), block_q, "edge")  # (…, K/8, n, block_q)
     none = _in_blocks(np.moveaxis(blocks.max(-1), -2, -1), size, "zero").max(-1) == 0
     full = _in_blocks(np.moveaxis(np.bitwise_and.reduce(blocks, -1), -2, -1), size, "zero")
     full = np.bitwise_and.reduce(full, -1) == 255
     return np.where(none, EMPTY, np.where(full, FULL, PARTIAL)).astype(np.uint8)
+
+
+def check_blocks(lowered: Any, kind: type, block_q: Any, block_k: Any) -> tuple[int, int]:
+    """The sizes as ints; InputError if they aren't ints ≥ 1, or `lowered` isn't of this kind."""
+    if not isinstance(lowered, kind):
+        raise InputError(f"lowered must be {kind.__name__}, got {type(lowered).__name__}")
+    return _count("block_q", block_q, 1), _count("block_k", block_k, 1)
 
 
 def _in_blocks(x: Any, size: int, mode: str) -> Any:
@@ -443,9 +508,9 @@ def _a_mask(other: Any) -> Mask:
     return other
 
 
-def _count(name: str, n: Any) -> int:
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
-        raise InputError(f"{name} must be an int ≥ 0, got {n!r}")
+def _count(name: str, n: Any, least: int = 0) -> int:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
+        raise InputError(f"{name} must be an int ≥ {least}, got {n!r}")
     return int(n)
 
 
@@ -453,4 +518,10 @@ def _counts(name: str, n: Any) -> Any:
     n = np.asarray(n)
     if n.dtype.kind not in "iu" or n.ndim > 1 or (n < 0).any():
         raise InputError(f"{name} must be integers ≥ 0, one or (B,), got {n.dtype}{n.shape}")
-    return n
+    return _native(n)
+
+
+def _native(x: Any) -> Any:
+    """x as Numba and torch can read it, contiguous and in native byte order; a copy only if not."""
+    x = np.asarray(x, x.dtype.newbyteorder("="), order="C")
+    return x.copy() if min(x.strides, default=0) < 0 else x  # an axis of 1 may run backwards

@@ -7,15 +7,17 @@ import os
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import kernels
 from core import Tensor, grad
 from core.errors import InputError
-from kernels import OPS, check
+from kernels import OPS, BackendError, check
 from kernels.attention_backward_rows import by_hand
 from kernels.attention_rows import LENGTHS, LONG, unseen
 from reference import masks
@@ -90,6 +92,19 @@ def test_lse_is_minus_infinity_where_nothing_is_seen(kind: int):
     np.testing.assert_array_equal(np.isneginf(lse.data), idle)
     total = np.sum(np.where(idle, 0.0, lse))
     assert all(np.isfinite(x).all() for x in grad(total, tensors))
+    with backend("numba"):
+        _, fast = masked_attention(*(t.data for t in tensors), arguments["mask"], return_lse=True)
+    np.testing.assert_allclose(fast, lse.data, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lse_of_the_numba_twin_over_many_blocks(kind: int):
+    dims = {**DIMS, "mask": kind, "S": 400, "sharpness": 4}
+    arguments = FORWARD.make(np.random.default_rng(0), dims, "float64")
+    _, lse = masked_attention(**arguments, return_lse=True)
+    with backend("numba"):
+        _, fast = masked_attention(**arguments, return_lse=True)
+    np.testing.assert_allclose(fast, lse, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -247,6 +262,7 @@ def test_a_square_array_would_be_seen():
 
 
 GOOD = np.zeros((2, 4, 3, 5))
+HOLES = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1]], bool)
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "q has three axes": ({"q": GOOD[0]}, "q must be"),
     "k is float32": ({"k": GOOD.astype(np.float32)}, "k is float32"),
@@ -256,8 +272,16 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "mask for other lengths": ({"mask": np.ones((3, 4), bool)}, "mask"),
     "mask for another batch": ({"mask": np.ones((3, 1, 3, 3), bool)}, "mask"),
     "padding for another batch": ({"mask": masks.padding(np.array([1, 2, 3]))}, "mask"),
-    "mask of numbers": ({"mask": np.ones((3, 3))}, "bool"),
+    "mask of numbers": ({"mask": np.ones((3, 3))}, "mask must be a Mask or bool .* float64"),
+    "mask by name": ({"mask": "causal"}, "mask must be a Mask or bool"),
+    "mask for other heads": ({"mask": np.tile(HOLES, (1, 3, 1, 1))}, "mask is for"),
+    "parts for two batches": (
+        {"mask": masks.boolean(HOLES[None, None].repeat(2, 0)) & masks.padding([1, 2, 3])},
+        "mask: its parts are for batches 2 and 3",
+    ),
     "scale is NaN": ({"scale": math.nan}, "scale"),
+    "scale is infinite": ({"scale": np.float32(math.inf)}, "scale must be a finite number"),
+    "scale is text": ({"scale": "0.5"}, "scale must be a finite number"),
 }
 
 
@@ -292,11 +316,64 @@ def test_a_gradient_that_does_not_fit_is_named(case: str, where: str | None):
         masked_attention_backward(GOOD, GOOD, GOOD, dout)
 
 
+@pytest.mark.parametrize("where", [None, "numba"])
+def test_scale_may_be_any_real_number(where: str | None):
+    arguments = call(1, LENGTHS.index((17, 5)))
+    with backend(where):
+        for scale in (np.float32(0.5), np.float64(0.5), np.int64(2), Fraction(1, 2)):
+            found, wanted = (
+                masked_attention_backward(**arguments | {"scale": s}) for s in (scale, float(scale))
+            )
+            np.testing.assert_array_equal(found[0], wanted[0])
+
+
+NO_QUERIES = {
+    "none": None,
+    "full": masks.full(),
+    "causal": masks.causal(),
+    "padding": masks.padding(np.array([2])),
+    "holes": masks.documents(np.array([1, 2, 1])),
+    "boolean": masks.boolean(np.zeros((1, 2, 0, 3), bool)),
+}
+
+
+@pytest.mark.parametrize("where", [None, "numba"])
+@pytest.mark.parametrize("kind", NO_QUERIES)
+def test_no_queries_give_no_output_and_no_gradient(kind: str, where: str | None):
+    mask = NO_QUERIES[kind]
+    q, k = np.ones((1, 2, 0, 4)), np.ones((1, 1, 3, 4))
+    with backend(where):
+        assert masked_attention(q, k, k, mask).shape == q.shape
+        dq, dk, dv = masked_attention_backward(q, k, k, q, mask)
+    assert dq.shape == q.shape
+    np.testing.assert_array_equal([dk, dv], np.zeros((2, *k.shape)), strict=True)
+
+
+def test_the_numba_twins_name_an_array_of_foreign_byte_order():
+    foreign = GOOD.astype(">f4")
+    with backend("numba"), pytest.raises(InputError, match=r"q must be a float32 .* got >f4"):
+        masked_attention(foreign, foreign, foreign)
+    with backend("numba"), pytest.raises(InputError, match=r"q must be a float32 .* got >f4"):
+        masked_attention_backward(foreign, foreign, foreign, foreign)
+
+
+@pytest.mark.parametrize("package", ["torch", "triton"])
+def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, package, None)  # as import and find_spec see a missing one
+    named = rf"triton needs {package}; .*pip install -e '.\[gpu\]'"
+    assert not FORWARD.installed("triton")
+    with backend("triton"), pytest.raises(BackendError, match=named):
+        masked_attention(GOOD, GOOD, GOOD)
+    with pytest.raises(BackendError, match=named):
+        kernels.masked_attention
+
+
 # The Triton kernels, in processes of their own
 
 FAST = ("float32", "float16", "odd lengths", "head sizes", "holes", "decoding", "lse", "scales")
 FAST += ("same bits", "operators", "compiled", "bad input", "arrays", "length pairs")
 FAST += ("compiled public", "device masks", "prepared", "layouts", "asked", "device")
+FAST += ("other heads", "no queries", "readme example")
 SLOW = ("every length pair",)
 
 

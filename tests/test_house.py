@@ -97,14 +97,20 @@ def test_readme_commands_are_make_targets():
 
 
 def test_readme_examples_run():
-    """The Python in the README that stands on its own; the rest quotes a model's file."""
+    """The Python in the README that stands on its own; the first block quotes a model's file.
+
+    The last needs a GPU: tests/test_attention.py runs it in Triton's interpreter.
+    """
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    quoted, example = blocks
+    quoted, *examples, _ = blocks
     for line in quoted.splitlines():
         assert line.strip() in (ROOT / "reference/fvsbn.py").read_text()
     names: dict[str, Any] = {}
-    exec(example, names)
+    exec(examples[0], names)
     x, t = names["x"].data, np.tanh(names["x"].data)
     np.testing.assert_allclose(names["dy"].data, 2 * t * (1 - t**2))
     np.testing.assert_allclose(names["ddy"], 2 * (1 - t**2) * (1 - 3 * t**2))
     assert x.shape == (5,)
+    for example in examples[1:]:
+        exec(example, names)
+    np.testing.assert_array_equal(names["counts"], np.histogram(names["x"], names["edges"])[0])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from core.errors import InputError
 from kernels import OPS, BackendError, Op, check, twin
+from reference import masks
 from reference.backend import BACKENDS, backend, operation
 
 TWINS = [(op, where) for op in OPS.values() for where in op.twins if where == "numba"]
@@ -109,6 +110,78 @@ def test_a_floor_may_be_one_twins_own():
     off = op.load()(**call) + np.float32(1e-4)
     check(op, lambda **_: off, call, "float32", "triton")
     assert "allowed" in complaint(op, lambda **_: off, call, "float32")
+
+
+def overwrites_an_edge(x: Any, edges: Any, weights: Any = None) -> Any:
+    found = OPS["histogram_nd"].load()(x, edges, weights)
+    edges[0][-1] += 1
+    return found
+
+
+def overwrites_ids(mask: Any, q_len: int, k_len: int) -> Any:
+    found = OPS["intervals"].load()(mask, q_len, k_len)
+    mask.b.ids[0] += 1
+    return found
+
+
+def test_arguments_inside_lists_and_masks_must_stay_too():
+    edges = [np.arange(3.0), np.arange(4.0)]
+    call: dict[str, Any] = {"x": np.zeros((5, 2)), "edges": edges}
+    said = complaint(OPS["histogram_nd"], overwrites_an_edge, call, "float64")
+    assert said == "histogram_nd changed its argument edges"
+    mask = masks.causal() & masks.documents(np.array([0, 0, 1]))
+    call = {"mask": mask, "q_len": 3, "k_len": 3}
+    said = complaint(OPS["intervals"], overwrites_ids, call, "int32")
+    assert said == "intervals changed its argument mask"
+
+
+@pytest.mark.parametrize(
+    ("floor", "cap", "passes", "fails"),
+    [
+        (1e-3, 1.0, 0.9e-3, 1.2e-3),  # the floor alone, the definition's own error being 3e-8
+        (1.0, 1e-3, 0.9e-3, 1.1e-3),  # the cap is the smaller
+    ],
+)
+def test_floor_and_cap_are_the_limits(floor: float, cap: float, passes: float, fails: float):
+    op = replace(OPS["normal"], floor={"float32": floor}, cap={"float32": cap}, laws=())
+    call = {"seed": 2, "shape": (2,), "step": 0, "stream": "noise", "first": 0}
+    truth = op.load()(**call)
+    assert abs(truth).max() < 1, "the limits grow in proportion"
+    assert not complaint(op, lambda **_: truth + np.float32(passes), call, "float32")
+    assert "allowed" in complaint(op, lambda **_: truth + np.float32(fails), call, "float32")
+
+
+def test_twice_the_definitions_own_error_is_allowed(monkeypatch: pytest.MonkeyPatch):
+    """Of a definition that is off by 1e-3 in float32; in float64 that counts by the eps's ratio."""
+    op = replace(OPS["masked_attention"], laws=(), floor={}, cap={"float32": 1.0, "float64": 1.0})
+    exact = op.load()
+
+    def rough(q: Any, *args: Any, **rest: Any) -> Any:
+        return exact(q, *args, **rest) + q.dtype.type(1e-3 if q.dtype == np.float32 else 0)
+
+    monkeypatch.setattr(Op, "load", lambda self, where="": rough)
+    for dtype, own in (("float32", 1e-3), ("float64", 1e-3 * 2.0**-29)):
+        call = arguments(op, dict.fromkeys(op.dims, 2) | {"mask": 0}, dtype, 0)
+        truth = exact(**call)
+        for error, passes in ((1.8 * own, True), (2.4 * own, False)):
+            wrong = truth + truth.dtype.type(error)
+            said = complaint(op, lambda w=wrong, **_: w, call, dtype)
+            assert passes == (not said), (dtype, error, said)
+
+
+def test_what_is_wrong_is_named():
+    op = OPS["histogram"]
+    call: dict[str, Any] = {"x": np.array([0.5]), "edges": np.array([0.0, 1.0])}
+    said = [complaint(op, lambda r=r, **_: r, call, "float64") for r in ([1], None)]
+    assert said == [
+        "histogram: list is not an array",
+        "histogram: NoneType is not an array",
+    ]
+    many = complaint(op, lambda **_: np.array([7]), call, "float64")
+    assert many == "histogram breaks a law: Counts add up to at most the number of values"
+    assert "histogram" in complaint(op, lambda **_: np.array([0]), call, "float64")
+    with pytest.raises(InputError, match=r"dtype of histogram must be one of .*, got 'float16'"):
+        check(op, op.load(), call, "float16")
 
 
 def test_every_row_can_be_measured_and_can_fail():

@@ -77,6 +77,29 @@ def test_the_numba_twin_lowers_any_term_to_the_same_arrays(case: Any, block_q: i
     np.testing.assert_array_equal(ranges, block_ranges(plain, block_q, block_k), strict=True)
 
 
+RUNS = {
+    "short, inside what is compared at once": [64, 10, 182],
+    "many, in no order": [5] * 40,
+    "longer than what is compared at once": [127, 128, 129, 300],
+}
+
+
+@pytest.mark.parametrize("lengths", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
+def test_an_id_that_returns_is_seen(lengths: list[int], dtype: str):
+    """Wherever the second run is; distinct ids give intervals, in whatever order they come."""
+    distinct = np.random.default_rng(0).permutation(len(lengths))
+    for back in (None, *range(len(lengths) - 2)):
+        names = distinct.copy()
+        if back is not None:
+            names[-1] = names[back]
+        mask = masks.documents(np.repeat(names, lengths).astype(dtype))
+        S = sum(lengths)
+        found = masks_numba.lower(mask, S, S)
+        assert isinstance(found, Intervals if back is None else Packed)
+        np.testing.assert_array_equal(masks.raised(found), mask.dense(S, S))
+
+
 def test_lowering_65_536_queries_takes_less_than_a_megabyte():
     S = 65536
     mask = masks.causal() & masks.window(4095) & masks.documents(np.arange(S) // 656)
@@ -176,6 +199,107 @@ def test_intervals_are_small_and_a_hole_is_packed():
     assert isinstance(masks.lower(masks.boolean(np.tri(5, dtype=bool)), 5, 5), Intervals)
 
 
+LOWER = [masks.lower, masks_numba.lower]
+
+
+def same(a: Intervals | Packed, b: Intervals | Packed) -> None:
+    np.testing.assert_array_equal(masks.raised(a), masks.raised(b), strict=True)
+
+
+@pytest.mark.parametrize("lower", LOWER)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32", "uint64", ">i4", ">u8"])
+def test_integers_of_any_dtype_byte_order_and_stride(dtype: str, lower: Any):
+    """300 keys are more than a byte counts."""
+    ids, lengths = np.repeat([7, 3, 5], 100), np.array([3, 100, 5])
+    narrow = (ids.astype(dtype)[::-1], lengths.astype(dtype)[::-1])
+    made = [
+        [
+            masks.documents(i),
+            masks.padding(n) & masks.documents(i),
+            masks.padding(n) | masks.causal(),
+            masks.prefix(n[0]) & masks.documents(np.stack([i, i])),
+        ]
+        for i, n in (narrow, (ids[::-1].copy(), lengths[::-1].copy()))
+    ]
+    for mask, plain in zip(*made, strict=True):
+        np.testing.assert_array_equal(mask.dense(9, 300), plain.dense(9, 300))
+        same(lower(mask, 9, 300), masks.lower(plain, 9, 300))
+
+
+@pytest.mark.parametrize("lower", LOWER)
+@pytest.mark.parametrize("most", [2**31 - 10, 2**31 - 1, 2**31, 2**63 - 1, 2**70])
+def test_a_bound_past_every_key_bounds_nothing(most: int, lower: Any):
+    def terms(n: int) -> list[Mask]:
+        several = [
+            masks.window(n),
+            masks.window(0, n),
+            masks.window(n, n),
+            masks.prefix(min(n, 2**64 - 1)),
+        ]
+        several += [masks.raster(5, 6, reach=n)]
+        return several + [mask | masks.prefix(1) for mask in several]
+
+    for mask, plain in zip(terms(most), terms(99), strict=True):
+        dense = plain.dense(4, 30)
+        np.testing.assert_array_equal(mask.dense(4, 30), dense)
+        np.testing.assert_array_equal(masks.raised(lower(mask, 4, 30)), dense)
+
+
+def test_a_side_of_a_raster_may_be_a_narrow_integer():
+    side = np.uint8(20)  # 400 pixels are more than it counts
+    same(masks.lower(masks.raster(side, side), 3, 400), masks.lower(masks.raster(20, 20), 3, 400))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint64"])
+def test_a_mask_sees_its_array_change(dtype: str):
+    lengths, ids = np.array([3, 5], dtype), np.array([0, 0, 1, 1], dtype)
+    padding, documents = masks.padding(lengths), masks.documents(ids)
+    lengths[:], ids[:] = 1, 0
+    assert padding.dense(4, 4).sum() == 8
+    assert documents.dense(4, 4).all()
+
+
+@pytest.mark.parametrize("combine", [masks.And, masks.Or])
+@pytest.mark.parametrize("how", [Mask.dense, masks.intervals.definition, *LOWER])  # type: ignore[attr-defined]
+def test_parts_for_different_batches_or_heads_are_named(how: Any, combine: Any):
+    ids = masks.documents(np.zeros((2, 4), int))
+    three = masks.boolean(np.ones((1, 3, 4, 4), bool))
+    for other, named in (
+        (masks.padding(np.array([1, 2, 3])), "its parts are for batches 2 and 3"),
+        (masks.boolean(np.ones((5, 1, 4, 4), bool)) & masks.causal(), "batches 2 and 5"),
+        (three & masks.boolean(np.ones((1, 2, 4, 4), bool)), "heads 2 and 3"),
+    ):
+        mask = combine(ids, other)
+        with pytest.raises(InputError, match=named):
+            mask.dense(4, 4) if how is Mask.dense else how(mask, 4, 4)
+
+
+SOME = masks.lower(masks.causal(), 5, 5)
+HOLES = masks.packed(masks.causal(), 5, 5)
+BAD_BLOCKS: dict[str, tuple[Any, Any, Any, str]] = {
+    "no queries": (SOME, 0, 2, "block_q must be an int ≥ 1, got 0"),
+    "no keys": (SOME, 2, 0, "block_k must be an int ≥ 1, got 0"),
+    "half a key": (SOME, 2, 0.5, "block_k must be an int"),
+    "packed": (HOLES, 2, 2, "lowered must be Intervals, got Packed"),
+    "a mask": (masks.causal(), 2, 2, "lowered must be Intervals, got Window"),
+}
+
+
+@pytest.mark.parametrize("ranges", [block_ranges, masks_numba.block_ranges])
+@pytest.mark.parametrize("case", BAD_BLOCKS)
+def test_blocks_that_make_no_sense_are_named(case: str, ranges: Any):
+    *arguments, named = BAD_BLOCKS[case]
+    with pytest.raises(InputError, match=named):
+        ranges(*arguments)
+
+
+@pytest.mark.parametrize("ranges", [block_ranges, masks_numba.block_ranges])
+def test_the_size_of_a_block_may_be_a_narrow_integer(ranges: Any):
+    lowered = masks.lower(masks.causal(), 300, 300)
+    size = np.uint8(200)
+    np.testing.assert_array_equal(ranges(lowered, size, size), ranges(lowered, 200, 200))
+
+
 @pytest.mark.parametrize(
     ("make", "named"),
     [
@@ -193,6 +317,8 @@ def test_intervals_are_small_and_a_hole_is_packed():
         (lambda: masks.intervals(masks.window(0) | masks.prefix(1), 5, 5), "several intervals"),
         (lambda: masks_numba.intervals(masks.window(0) | masks.prefix(1), 5, 5), "several"),
         (lambda: masks_numba.lower(masks.documents(np.zeros(3, int)), 4, 4), "3 keys"),
+        (lambda: block_classes(SOME, 2, 8), "lowered must be Packed, got Intervals"),
+        (lambda: block_classes(HOLES, 2, 4), "block_k must be a multiple of 8, got 4"),
     ],
 )
 def test_bad_masks_name_the_argument(make: Callable[[], Any], named: str):

@@ -7,8 +7,10 @@ length crosses several.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -224,9 +226,17 @@ def compiled_public() -> None:
         "packed": lambda: boolean,
         "tensor": lambda: torch.from_numpy(holes),
         "none": lambda: None,
+        "backwards": lambda: reverse[0] | masks.causal() & reverse[1],
+        "big-endian": lambda: swapped[0] & swapped[1],
+        "flipped": lambda: flipped,
+        "no bound": lambda: masks.window(2**70) & masks.causal(),
     }
     holes = np.random.default_rng(0).random((11, 11)) < 0.4
+    foreign = np.array([2, 2, 0, 1, 1, 1, 1, 1, 5, 5, 5])
+    reverse = masks.documents(foreign[::-1]), masks.padding(np.array([4, 7])[::-1][:1])
+    swapped = masks.documents(foreign.astype(">i4")), masks.padding(np.array([7], ">i8"))
     documents, padding, boolean = masks.documents(ids), masks.padding(lengths), masks.boolean(holes)
+    flipped = masks.boolean(np.eye(11)[::-1] > 0)
     for name, mask in made.items():
 
         def f(q: Any, k: Any, v: Any, mask: Any = mask) -> Any:
@@ -281,6 +291,41 @@ def prepared_masks() -> None:
     for y, named in ((short, "prepared for lengths"), (wide, r"\(batch, heads\)")):
         with pytest.raises(InputError, match=named):
             kernels.masked_attention(y, y, y, prepare(masks.padding(np.array([3, 5])), x, x))
+    with pytest.raises(InputError, match="mask must be a Mask or bool"):
+        prepare(np.eye(9), x, x)
+    torch.testing.assert_close(prepare(np.eye(9) > 0, x, x).bits, mask.bits)
+
+
+def prepared_for_other_heads() -> None:
+    """What keys are read depends on which query heads share them, where heads see different."""
+    q, k, other = torch.randn(1, 4, 9, 4), torch.randn(1, 2, 9, 4), torch.randn(1, 4, 9, 4)
+    seen = np.random.default_rng(0).random((1, 4, 9, 9)) < 0.4
+    diagonals = np.stack([np.eye(9, k=n) for n in range(4)])[None] > 0
+    for rule in (masks.boolean(seen), torch.from_numpy(seen), masks.boolean(diagonals)):
+        mask = prepare(rule, q, k)
+        kernels.masked_attention(q, k, k, mask)
+        with pytest.raises(InputError, match=r"prepared for \(H, H_kv\) \(4, 2\), got \(4, 4\)"):
+            kernels.masked_attention(q, other, other, mask)
+    for rule in (masks.boolean(seen[0, 0]), torch.from_numpy(seen[:, :1]), masks.causal()):
+        found = kernels.masked_attention(q, other, other, prepare(rule, q, k))
+        torch.testing.assert_close(found, kernels.masked_attention(q, other, other, rule))
+
+
+def no_queries() -> None:
+    """Whatever the mask is, and prepared for reuse."""
+    q, k = torch.randn(1, 4, 0, 4, requires_grad=True), torch.randn(1, 2, 6, 4, requires_grad=True)
+    rules = [torch.zeros(s, dtype=torch.bool) for s in ((0, 6), (1, 1, 0, 6), (1, 4, 0, 6))]
+    rules += [masks.documents(np.array([1, 2, 1, 1, 1, 1])), masks.causal(), None]
+    rules += [masks.boolean(rule.numpy()) for rule in rules[:3]]
+    for rule in rules:
+        for mask in (rule, rule if rule is None else prepare(rule, q, k)):
+            out = kernels.masked_attention(q, k, k, mask)
+            assert out.shape == q.shape
+            assert all((g == 0).all() for g in torch.autograd.grad(out.sum(), (q, k)))
+    empty = torch.randn(0, 4, 5, 4)
+    holes = np.random.default_rng(0).random((0, 1, 5, 6)) < 0.4
+    mask = prepare(masks.boolean(holes) & masks.boolean(np.eye(5, 6) < 1), empty, k[:0])
+    assert kernels.masked_attention(empty, k[:0], k[:0], mask).shape == empty.shape
 
 
 def layouts() -> None:
@@ -352,8 +397,29 @@ def launches_where_the_tensors_are() -> None:
     assert len(seen) == 2
 
 
+def readme_example() -> None:
+    """The README's last block, on the CPU and shorter."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    example = re.findall(r"```python\n(.*?)```", readme, re.S)[-1]
+    for there, here in (("cuda", "cpu"), ("bfloat16", "float32"), ("4096", "96")):
+        assert there in example
+        example = example.replace(there, here)
+    example = example.replace("[1000, 96, 3000]", "[50, 6, 40]")
+    names: dict[str, Any] = {"np": np}
+    exec(example, names)
+    q, k, v, mask = (names[n] for n in ("q", "k", "v", "mask"))
+    out = definition(q.detach().numpy(), k.numpy(), v.numpy(), mask)
+    found = kernels.masked_attention(q, k, v, mask).detach()
+    np.testing.assert_allclose(found, out, atol=1e-5)
+    assert q.grad.isfinite().all()
+    assert q.grad.any()
+
+
 def bad_input() -> None:
     x = torch.zeros(1, 1, 4, 8)
+    four, two = torch.zeros(1, 4, 5, 8), torch.zeros(1, 2, 6, 8)
+    holes = np.random.default_rng(0).random((1, 3, 5, 6)) < 0.4
+    ids = masks.documents(np.zeros((2, 4), int))
     cases: list[tuple[tuple[Any, ...], str]] = [
         ((x.double(), x, x), "q must be float16"),
         ((x, x.half(), x), "k is"),
@@ -363,6 +429,10 @@ def bad_input() -> None:
         ((x, x, x, torch.ones(4, 4)), "mask must be bool"),
         ((x, x, x, torch.ones(2, 1, 4, 4, dtype=torch.bool)), "mask"),
         ((x, x, x, masks.padding(np.array([1, 2]))), "mask"),
+        ((x, x, x, "causal"), "mask must be a Mask or bool"),
+        ((x, x, x, ids & masks.padding(np.array([1, 2, 3]))), "batches 2 and 3"),
+        ((four, two, two, masks.boolean(holes)), r"mask is for \(batch, heads\) \(1, 3\)"),
+        ((four, two, two, torch.from_numpy(holes)), r"mask is for \(batch, heads\) \(1, 3\)"),
     ]
     for arguments, named in cases:
         with pytest.raises(InputError, match=named):
@@ -378,7 +448,13 @@ def arrays() -> None:
             dims |= {"scale": kind % 4, "S": 13, "K": 13 + kind}
             arguments = op.make(np.random.default_rng(kind), dims, "float32")
             kernels.check(op, op.load("triton"), arguments, "float32", "triton")
-    x = np.zeros((1, 2, 3, 4), np.float32)
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 4)).astype(np.float32)
+    for entry, many in (
+        (attention_arrays.masked_attention_arrays, 3),
+        (attention_arrays.masked_attention_backward_arrays, 4),
+    ):
+        backwards, copies = entry(*[x[:, ::-1]] * many), entry(*[x[:, ::-1].copy()] * many)
+        np.testing.assert_array_equal(backwards, copies)
     for dout in (x[:, :1], x.astype(np.float16), x.astype(np.float64), x.tolist()):
         with pytest.raises(InputError, match="dout must be"):
             attention_arrays.masked_attention_backward_arrays(x, x, x, dout)
@@ -401,9 +477,12 @@ CASES: dict[str, Callable[[], None]] = {
     "compiled public": compiled_public,
     "device masks": masks_from_the_device,
     "prepared": prepared_masks,
+    "other heads": prepared_for_other_heads,
+    "no queries": no_queries,
     "layouts": layouts,
     "asked": what_pytorch_may_ask,
     "device": launches_where_the_tensors_are,
+    "readme example": readme_example,
     "bad input": bad_input,
     "arrays": arrays,
 }
