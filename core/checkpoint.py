@@ -40,9 +40,12 @@ _KINDS = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}  # by
 def write_atomic(path: PathLike, data: bytes) -> None:
     """Put `data` where `path` (or the file it links to) is, or raise and leave that untouched.
 
-    Raises CheckpointError if the disk is full, the folder is missing or may not be written to …
+    Raises CheckpointError if the disk is full, the folder is missing or may not be written to, and
+    for a device or a pipe, which a file must not replace.
     """
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise CheckpointError(f"{path} could not be written: it is no file")
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         _remove_stale(target)

@@ -16,6 +16,7 @@ from numba import njit, prange
 from core.errors import InputError
 from core.random import STREAMS, _layout, _seed, _step
 from kernels.philox_numba import BLOCK, draw, tasks
+from reference.ops import check_step
 
 _NORMAL = 2
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
@@ -82,9 +83,11 @@ def step(
 ) -> Any:
     """Twin of `reference.ops.step`; out: an array like x_t for the result, x_t itself if wanted.
 
-    Raises InputError for arrays that are not all of x_t's shape and dtype, float32 or float64, for
-    an `out` whose rows are not contiguous, and for a seed, t or first out of range.
+    Raises InputError as the definition does, for arrays that are not all of x_t's shape and dtype,
+    float32 or float64, for an `out` that can't be written or whose rows are not contiguous, and
+    for a seed, t or first out of range.
     """
+    check_step(coefficients, guidance, clip)
     x = np.asarray(x_t)
     if x.dtype not in (np.float32, np.float64):
         raise InputError(f"x_t is {x.dtype}; expected float32 or float64")
@@ -94,9 +97,7 @@ def step(
         conditional = output
     arrays = [_flat(n, v, x) for n, v in (("output", output), ("conditional", conditional))]
     c = np.array([*coefficients, guidance, math.inf if clip is None else clip], x.dtype)
-    result = np.empty(shape, x.dtype) if out is None else out
-    if result.shape != x.shape or result.dtype != x.dtype or not result.flags.c_contiguous:
-        raise InputError(f"out must be contiguous, {x.dtype} of shape {x.shape}")
+    result = np.empty(shape, x.dtype) if out is None else _writable(out, x)
     at = _step(t), STREAMS["noise"], int(first), elements
     arrays = [_flat("x_t", x, x), arrays[0], arrays[1] if guided else arrays[1][:0]]
     _dispatch(arrays, c, np.uint64(_seed(seed)), at, samples, result.reshape(-1))
@@ -110,6 +111,14 @@ def _dispatch(arrays: Any, c: Any, seed: Any, at: Any, samples: int, out: Any) -
         _run(tuple(arrays), c, seed, at, 0, total, out)
     else:
         _run_parallel(*arrays, c, seed, at, -(-total // n), out)
+
+
+def _writable(out: Any, x: Any) -> Any:
+    if not isinstance(out, np.ndarray) or not (out.flags.c_contiguous and out.flags.writeable):
+        raise InputError(f"out must be a contiguous array that can be written, {x.dtype} {x.shape}")
+    if out.shape != x.shape or out.dtype != x.dtype:
+        raise InputError(f"out is {out.dtype} {out.shape}; expected {x.dtype} {x.shape}, as x_t")
+    return out
 
 
 def _flat(name: str, array: Any, like: Any) -> Any:

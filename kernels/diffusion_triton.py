@@ -22,7 +22,16 @@ import triton.language as tl
 
 from core.errors import InputError
 from core.random import STREAMS, _layout, _seed, _step
-from kernels.philox_triton import BLOCK, UNSPECIALISED, counters, device_for, locate, normals
+from kernels.philox_triton import (
+    BLOCK,
+    UNSPECIALISED,
+    check_device,
+    counters,
+    device_for,
+    locate,
+    normals,
+)
+from reference.ops import check_step
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 SCHEMA = (
@@ -70,7 +79,11 @@ def step_kernel(
 def pack(
     coefficients: Any, *, guidance: float = 0.0, clip: float | None = None, device: Any = "cuda"
 ) -> Any:
-    """What the kernel reads, float32 (7,): p, q, a, b, σ, guidance, clip; no clip is infinity."""
+    """What the kernel reads, float32 (7,): p, q, a, b, σ, guidance, clip; no clip is infinity.
+
+    Raises InputError as `reference.ops.check_step` does.
+    """
+    check_step(coefficients, guidance, clip)
     limit = math.inf if clip is None else clip
     return torch.tensor([*coefficients, guidance, limit], dtype=torch.float32, device=device)
 
@@ -104,6 +117,7 @@ def _launch(
 def _check(x: Any, output: Any, conditional: Any, coefficients: Any, at: Any) -> None:
     if x.dtype not in DTYPES:
         raise InputError(f"x_t is {x.dtype}; expected float32, float16 or bfloat16")
+    check_device("x_t", x.device)
     others = (("output", output), ("conditional", x if conditional is None else conditional))
     for name, v in others:
         if v.shape != x.shape or v.dtype != x.dtype or v.device != x.device:
@@ -180,11 +194,10 @@ def step(
     loop in a CUDA graph call `diffusion_step` with what `pack` made beforehand.
     Raises InputError for mismatched shapes, dtypes or devices, and without a GPU.
     """
-    arrays = [x_t, output, conditional]
+    tensors: list[Any] = [x_t, output, conditional]
     if isinstance(x_t, np.ndarray):
-        tensors: list[Any] = [None if v is None else _tensor(v) for v in arrays]
-    else:
-        tensors = arrays
+        names = ("x_t", "output", "conditional")
+        tensors = [_tensor(n, v) for n, v in zip(names, tensors, strict=True)]
     device = tensors[0].device
     at = torch.tensor([_seed(seed), _step(t)], dtype=torch.int64, device=device)
     c = pack(coefficients, guidance=guidance, clip=clip, device=device)
@@ -193,5 +206,10 @@ def step(
     return x_s.cpu().numpy() if isinstance(x_t, np.ndarray) else x_s
 
 
-def _tensor(array: Any) -> Any:
+def _tensor(name: str, array: Any) -> Any:
+    if array is None:
+        return None
+    array = np.asarray(array)
+    if array.dtype not in (np.float16, np.float32):
+        raise InputError(f"{name} is {array.dtype}; expected float32 or float16")
     return torch.from_numpy(np.ascontiguousarray(array)).to(device_for())

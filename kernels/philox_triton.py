@@ -133,12 +133,25 @@ def draw_kernel(
 def device_for(name: str | None = None) -> Any:
     """Where NumPy arguments go: the GPU, or the CPU under Triton's interpreter; else InputError."""
     if name is None:
-        interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-        name = "cpu" if interpreted else "cuda"
-    device = torch.device(name)
+        name = "cpu" if _interpreted() else "cuda"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device must be such as 'cuda' or 'cuda:1', got {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("device must be a GPU that torch can see, but torch.cuda finds none")
+    check_device("device", device)
     return device
+
+
+def check_device(name: str, device: Any) -> None:
+    """InputError for the CPU, which runs these kernels only under Triton's interpreter."""
+    if device.type == "cpu" and not _interpreted():
+        raise InputError(f"{name} is on the CPU; expected a GPU, or TRITON_INTERPRET=1")
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def counters(samples: int, elements: int) -> tuple[int, int]:

@@ -12,6 +12,8 @@ Every sampler below is these three lines with its own five numbers. MISSION rows
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +86,18 @@ def guide(null: Array, conditional: Array, s: float) -> Array:
     return null if s == 0 else null + s * (conditional - null)
 
 
+def check_step(coefficients: Sequence[float], guidance: float, clip: float | None) -> None:
+    """InputError unless coefficients are five finite numbers, σ ≥ 0, guidance finite, clip > 0."""
+    numbers = [c for c in coefficients if isinstance(c, Real) and math.isfinite(c)]
+    if len(coefficients) != 5 or len(numbers) != 5 or coefficients[4] < 0:
+        found = tuple(coefficients)
+        raise InputError(f"coefficients must be five finite numbers, the last ≥ 0, got {found}")
+    if not isinstance(guidance, Real) or not math.isfinite(guidance):
+        raise InputError(f"guidance must be a finite number, got {guidance!r}")
+    if clip is not None and not (isinstance(clip, Real) and clip > 0):
+        raise InputError(f"clip must be a positive number or None, got {clip!r}")
+
+
 def step_mean(
     x_t: Array, output: Array, coefficients: StepCoefficients, clip: float | None = None
 ) -> Array:
@@ -112,8 +126,9 @@ def step(
 
     seed, t, first: name the noise; row i of the batch is sample first + i. None is drawn at σ = 0.
     conditional, guidance: the output given a condition, and how far to go in its direction.
-    clip: x̂_0 is kept within [−clip, clip].
+    clip: x̂_0 is kept within [−clip, clip]. InputError as `check_step` says.
     """
+    check_step(coefficients, guidance, clip)
     if conditional is not None:
         output = guide(output, conditional, guidance)
     x_s = step_mean(x_t, output, coefficients, clip)

@@ -336,6 +336,15 @@ def test_an_interrupted_write_cleans_up(tmp_path, monkeypatch):
     assert (tmp_path / "x").read_bytes() == b"old"
 
 
+def test_a_pipe_is_not_replaced(tmp_path):
+    """As /dev/null would be, for anyone who may write there."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(CheckpointError, match="pipe could not be written: it is no file"):
+        checkpoint.write_atomic(pipe, b"x")
+    assert pipe.is_fifo()
+
+
 def test_a_folder_that_is_missing_or_a_file(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "absent" / "x", tmp_path / "file" / "x", tmp_path):

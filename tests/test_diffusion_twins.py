@@ -109,7 +109,10 @@ def test_a_model_samples_the_same_under_the_back_end(sampler):
         ({"x_t": np.zeros((2, 3), np.float16)}, "^x_t is float16"),
         ({"seed": -1}, "^seed must be"),
         ({"t": -1}, "^step must be"),
-        ({"out": np.zeros((2, 3))}, "^out must be contiguous, float32"),
+        ({"out": np.zeros((2, 3))}, "^out is float64"),
+        ({"out": np.zeros((3, 2), np.float32).T}, "^out must be a contiguous array"),
+        ({"out": np.broadcast_to(np.float32(0), (2, 3))}, "^out must be a contiguous array"),
+        ({"out": [0.0]}, "^out must be a contiguous array"),
     ],
 )
 def test_bad_arguments_are_named(change, message):
@@ -117,6 +120,27 @@ def test_bad_arguments_are_named(change, message):
     call = {"x_t": zeros, "output": zeros, "coefficients": NOISY, "seed": 0, "t": 1}
     with pytest.raises(InputError, match=message):
         twin.step(**{**call, **change})
+
+
+@pytest.mark.parametrize("step", [ops.step, twin.step])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"coefficients": NOISY[:4]}, "^coefficients must be five finite numbers"),
+        ({"coefficients": (*NOISY, 1.0)}, "^coefficients must be five finite numbers"),
+        ({"coefficients": (1.0, 1.0, 1.0, 1.0, -1.0)}, "^coefficients .* the last ≥ 0"),
+        ({"coefficients": (1.0, np.nan, 1.0, 1.0, 0.0)}, "^coefficients must be five finite"),
+        ({"guidance": None}, "^guidance must be a finite number, got None"),
+        ({"guidance": np.inf}, "^guidance must be a finite number, got inf"),
+        ({"clip": -1.0}, "^clip must be a positive number or None, got -1.0"),
+        ({"clip": np.nan}, "^clip must be a positive number or None, got nan"),
+    ],
+)
+def test_bad_settings_are_named(step, change, message):
+    x = np.zeros((2, 3), np.float32)
+    call = {"x_t": x, "output": x, "coefficients": NOISY, "seed": 0, "t": 1, "conditional": x}
+    with pytest.raises(InputError, match=message):
+        step(**{**call, **change})
 
 
 # Triton, in its interpreter: a process of its own, this file run as a script
@@ -213,8 +237,9 @@ def interpreted_errors():
     x = np.zeros((2, 3), np.float32)
     for change, message in (
         ({"output": np.zeros((2, 4), np.float32)}, "output is torch.float32 .2, 4."),
-        ({"conditional": np.zeros((2, 3))}, "conditional is torch.float64"),
-        ({"x_t": np.zeros((2, 3))}, "x_t is torch.float64"),
+        ({"conditional": np.zeros((2, 3))}, "conditional is float64"),
+        ({"x_t": np.zeros((2, 3), ">f4")}, "x_t is >f4"),
+        ({"coefficients": NOISY[:4]}, "coefficients must be five finite numbers"),
         ({"seed": -1}, "seed must be"),
         ({"first": -1}, "first must be"),
         ({"x_t": torch.zeros(2, 3, dtype=torch.int32)}, "x_t is torch.int32"),
