@@ -9,7 +9,8 @@ machine, then times beside PyTorch, one process at a time.
 
 Each group has a process and a time limit of its own: one that crashes or hangs takes nothing with
 it. bench/results/<gpu>-<date>.json is written anew after each, so a run that is cut leaves what it
-had. Where a check fails there is no number.
+had. Where a check fails there is no number. --quick runs every fourth proof of each group and
+times fewer cases; the results say so.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--prove", action="store_true", help="only prove")
     parser.add_argument("--time", action="store_true", help="only time")
     parser.add_argument("--tune", action="store_true", help="look for better block sizes")
-    parser.add_argument("--quick", action="store_true", help="fewer cases")
+    parser.add_argument("--quick", action="store_true", help="every fourth proof, fewer times")
     parser.add_argument("--minutes", type=float, default=8.0, help="at most (default 8)")
     parser.add_argument("--results", type=Path, default=ROOT / "bench/results")
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -94,7 +95,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 def conduct(options: argparse.Namespace) -> int:
     """Run the groups one after another and write the results after each; the exit status."""
     begun = time.monotonic()
-    found: Row = {**described(), "ceilings": {}, "proof": [], "rows": [], "skipped": []}
+    found: Row = {**described(), "quick": options.quick}
+    found |= {"ceilings": {}, "proof": [], "rows": [], "skipped": []}
     path = results_path(options.results, found["machine"]["gpu"])
     with tempfile.TemporaryDirectory() as folder:
         for group in groups(options):
@@ -251,7 +253,7 @@ def work(job: str, out: Path | None, *, quick: bool, device: str = "cuda") -> in
     part, parts = (int(n) for n in share.split("/")) if share else (0, 1)
     report, small = Report(out), device == "cpu"
     if name == "proof":
-        _prove(report, part, parts, small)
+        _prove(report, part, parts, quick, small)
     elif name == "sanitizer":
         from bench.gpu_sanitizer import sanitize
 
@@ -265,11 +267,11 @@ def work(job: str, out: Path | None, *, quick: bool, device: str = "cuda") -> in
     return 0
 
 
-def _prove(report: Report, part: int, parts: int, small: bool) -> None:
+def _prove(report: Report, part: int, parts: int, quick: bool, small: bool) -> None:
     from bench.gpu_proof import proofs
     from bench.gpu_rule import GPU, INTERPRETER
 
-    for work, run in proofs(INTERPRETER if small else GPU)[part::parts]:
+    for work, run in proofs(INTERPRETER if small else GPU, quick=quick)[part::parts]:
         begun = time.monotonic()
         entry: Row = {"work": work}
         try:

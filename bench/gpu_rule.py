@@ -43,6 +43,15 @@ def within(name: str, found: Any, plain: Any, truth: Any, dtype: Any) -> None:
     assert error <= allowed, f"{name}: error {error:.3g}, allowed {allowed:.3g}"
 
 
+def complaint(run: Callable[[], None]) -> str:
+    """What a check that should fail says; empty if it passes."""
+    try:
+        run()
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
 def same_bits(run: Callable[[], Any], n: int) -> None:
     """AssertionError if two of n runs differ in a bit."""
     first = run()

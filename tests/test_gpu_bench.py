@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench import gpu
+from kernels import OPS
 
 ROOT = Path(__file__).parents[1]
 ABSENT = ("scipy", "numba", "sklearn", "hypothesis", "matplotlib", "pytest", "safetensors")
@@ -30,14 +34,71 @@ def alone(job, interpret=True):
     return out.stdout
 
 
-def test_some_proofs_hold_with_torch_triton_and_numpy_alone():
+PROOFS = {
+    "rejected": 22, "accepted": 3, "attention": 10, "decoding": 6, "long": 2, "canaries": 2,
+    "torch.compile": 1, "step": 10, "2": 4, "bits": 1, "uniform": 1, "normal": 1,
+    "table": sum("triton" in op.twins for op in OPS.values()),
+}  # fmt: skip
+"""How many there are in the interpreter, by the first word; "2" runs are compared."""
+
+
+def test_every_proof_holds_with_torch_triton_and_numpy_alone():
     found = json.loads(alone("proofs").splitlines()[-1])
-    assert len(found) >= 6
     assert [p for p in found if p.get("failed")] == []
+    assert Counter(p["work"].split()[0].rstrip(":") for p in found) == PROOFS
+
+
+def test_quick_runs_a_quarter_of_each_group():
+    assert alone("quick").splitlines()[-1] == "fewer"
 
 
 def test_the_proofs_can_fail():
     assert alone("faults").splitlines()[-1] == "all seen"
+
+
+@pytest.mark.parametrize(
+    ("name", "floor", "cap"),
+    [("float32", 1e-6, 1e-4), ("float16", 1e-3, 5e-2), ("bfloat16", 8e-3, 0.4)],
+)
+def test_the_rule_allows_twice_the_own_error_and_a_floor_up_to_a_cap(name, floor, cap):
+    torch = pytest.importorskip("torch")
+    from bench.gpu_rule import complaint, within
+
+    def allows(error, own=0.0, size=0.1):
+        truth = np.array([-size, 0, 0])
+        found, plain = (torch.tensor(truth + e) for e in ([0, -error, 0], [0, 0, own]))
+        said = complaint(lambda: within("dq", found, plain, truth, getattr(torch, name)))
+        assert not said or said.startswith("dq: error")
+        return not said
+
+    for limit, case in (
+        (floor, {}),
+        (10 * floor, {"size": 10.0}),
+        (3 * floor, {"own": floor}),
+        (cap, {"own": cap}),
+        (10 * cap, {"own": 10 * cap, "size": 10.0}),
+    ):
+        assert allows(0.99 * limit, **case), case
+        assert not allows(1.01 * limit, **case), case
+
+
+@pytest.mark.parametrize(
+    ("found", "plain", "message"),
+    [
+        ([0.0, np.nan], [0.0, 0.0], "NaN or infinity"),
+        ([0.0, -np.inf], [0.0, 0.0], "NaN or infinity"),
+        ([0.0, 0.0], [0.0, np.nan], "error"),
+        ([0.0], [0.0, 0.0], r"\(1,\) is not \(2,\)"),
+        ([[0.0, 0.0]], [0.0, 0.0], r"\(1, 2\) is not \(2,\)"),
+    ],
+)
+def test_the_rule_forgives_neither_nan_nor_another_shape(found, plain, message):
+    torch = pytest.importorskip("torch")
+    from bench.gpu_rule import within
+
+    found, plain = torch.tensor(found), torch.tensor(plain)
+    with pytest.raises(AssertionError, match=message):
+        within("out", found, plain, np.zeros(2), torch.bfloat16)
 
 
 def test_what_is_timed_runs():
@@ -221,10 +282,33 @@ def proofs():
     forget(ABSENT)
     out = Path(os.environ.get("TMPDIR", "/tmp")) / f"proofs-{os.getpid()}.jsonl"
     try:
-        assert gpu.work("proof:3/9", out, quick=True, device="cpu") == 0
+        assert gpu.work("proof", out, quick=False, device="cpu") == 0
         print(json.dumps([json.loads(line)["proof"] for line in out.read_text().splitlines()]))
     finally:
         out.unlink(missing_ok=True)
+
+
+def quick():
+    from bench import gpu_proof
+    from bench.gpu_rule import GPU, INTERPRETER
+
+    for where in (GPU, INTERPRETER):
+        groups = [list(dict(group(where))) for group in gpu_proof.GROUPS]
+        some = list(dict(gpu_proof.proofs(where, quick=True)))
+        for group in filter(None, groups):
+            assert len(set(group) & set(some)) == -(-len(group) // 4), group
+        assert list(dict(gpu_proof.proofs(where))) == list(chain(*groups))
+    asked = []
+    gpu_proof.proofs = lambda where, quick: asked.append(quick) or []
+    for choice in (False, True):
+        gpu.work("proof", None, quick=choice, device="cpu")
+    assert asked == [False, True]
+    print("fewer")
+
+
+def must_fail(run, message):
+    with pytest.raises(AssertionError, match=message):
+        run()
 
 
 def faults():
@@ -235,13 +319,9 @@ def faults():
     from bench import gpu_rule
     from kernels import attention_torch, attention_triton
 
-    def must_fail(run, message):
-        with pytest.raises(AssertionError, match=message):
-            run()
-
     call = attention.call((33, 40), 9, 1)
     cpu, wide = gpu_rule.INTERPRETER, torch.float32
-    must_fail(lambda: attention.reject(attention.ours, wide, "cpu"), "passes under mask")
+    must_fail(lambda: attention.reject(attention.ours, wide, "out", "cpu"), "mask 2: passes")
     counts = iter(range(9))
     must_fail(lambda: gpu_rule.same_bits(lambda: [torch.tensor(next(counts))], 3), "run 1 differs")
     guarded = gpu_rule.Guarded((3, 5), wide, "cpu", margin=8)
@@ -267,8 +347,85 @@ def faults():
     attention.check_attention(attention.ours, call, wide, "cpu")
     blocks[64] = kept
     assert cpu.small
+    rejections()
+    unequal_runs()
+    wrong_numbers()
     tuned()
     print("all seen")
+
+
+def rejections():
+    """A right formula, another fault than the named one, and a formula that is wrong itself."""
+    import torch
+
+    from bench import gpu_proof
+    from bench import gpu_proof_attention as attention
+    from bench.gpu_rule import GPU, INTERPRETER
+
+    half, right = torch.float16, attention._plain_of_clean
+    for dtype in GPU.dtypes:
+        must_fail(lambda d=dtype: attention.reject(right, d, "out", "cpu"), "mask 2: passes")
+    must_fail(lambda: attention.reject(attention._zero, half, "dk", "cpu"), "out: error")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "_plain_of_clean", attention._half_lse)
+        must_fail(lambda: attention.reject(attention._zero, half, "out", "cpu"), "^lse: error")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu_proof, "diffusion_step", lambda x, *_: x * 0)
+        must_fail(lambda: gpu_proof._reject_step(INTERPRETER), "^x_s: error")
+
+
+def unequal_runs():
+    """Twins whose second run differs: by anything, or by less than the table allows."""
+    from bench import gpu_proof
+    from bench import gpu_proof_attention as attention
+    from bench.gpu_rule import INTERPRETER
+
+    calls, step, ours = count(), gpu_proof.diffusion_step, attention.ours
+
+    def attend(*arguments):
+        out, lse = ours(*arguments)
+        return out, lse + next(calls)
+
+    held = dict(gpu_proof.proofs(INTERPRETER))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu_proof, "diffusion_step", lambda *x: step(*x) + next(calls))
+        must_fail(held["2 runs of the step float32"], "run 1 differs")
+        patch.setattr(attention, "ours", attend)
+        must_fail(held["2 runs of attention float32 40×16 mask 7"], "run 1 differs")
+    with spoilt("normal", lambda x, _: np.nextafter(x, x + next(calls) % 2)):
+        must_fail(held["table: normal, 3 examples"], "two runs differ")
+
+
+def wrong_numbers():
+    """The last of one draw is off."""
+    from bench import gpu_proof
+    from bench.gpu_rule import INTERPRETER
+
+    held = dict(gpu_proof.proofs(INTERPRETER))
+    for kind, wrong, message in (
+        ("bits", lambda x: x ^ np.uint32(1), "1 numbers differ"),
+        ("uniform", lambda x: np.nextafter(x, np.float32(2)), "1 numbers differ"),
+        ("normal", lambda x: x + 9 * np.spacing(x), "ulp"),
+    ):
+        for first in (0, 2**32 - 4):
+
+            def last(x, at, wrong=wrong, first=first):
+                x.flat[-1] = wrong(x.flat[-1]) if at["first"] == first else x.flat[-1]
+                return x
+
+            with spoilt(kind, last):
+                must_fail(held[f"{kind} of (4, 101)"], message)
+    with spoilt("bits", lambda x, _: x ^ np.uint32(1)):
+        must_fail(held["table: bits, 3 examples"], "Arrays are not equal")
+
+
+@contextmanager
+def spoilt(kind, change):
+    """In the place of the Triton twin: its result, changed."""
+    twin, path = OPS[kind].load("triton"), OPS[kind].twins["triton"].replace(":", ".")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(path, lambda *x, **at: change(twin(*x, **at), at))
+        yield
 
 
 class Time:
@@ -382,4 +539,5 @@ def times():
 
 
 if __name__ == "__main__":
-    {"proofs": proofs, "faults": faults, "times": times, "clock": clock}[sys.argv[1]]()
+    jobs = (proofs, quick, faults, times, clock)
+    {job.__name__: job for job in jobs}[sys.argv[1]]()
