@@ -23,15 +23,47 @@ PACKAGES = ("numba", "torch", "fast-histogram", "boost-histogram", "diffusers", 
 
 
 def main() -> int:
-    """Entry point; returns pytest's exit status."""
-    parser = _parser()
-    own, rest = parser.parse_known_args()
+    """Entry point; returns the exit status: pytest's where it says something, else 1."""
+    arguments = parser()
+    own, rest = arguments.parse_known_args()
     if not 1 <= own.threads <= (os.cpu_count() or 1):
-        parser.error(f"--threads must be between 1 and the {os.cpu_count()} cores")
+        arguments.error(f"--threads must be between 1 and the {os.cpu_count()} cores")
     pin_threads(own.threads)
+    from bench.command import guarded
+
+    return guarded(arguments.prog, lambda: _run(own, rest))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of our own options; those it doesn't know are pytest's."""
+    options = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    options.add_argument("--threads", type=int, default=1, help="threads per library (default 1)")
+    default = "bench/results/HOST-Nt.json, or -part.json if anything is left out"
+    options.add_argument("--out", type=Path, help=f"the JSON (default {default})")
+    options.add_argument("--quick", action="store_true", help="no compile times, no binaries")
+    options.add_argument("--machine", action="store_true", help="say what is there, and stop")
+    return options
+
+
+def out_of(own: argparse.Namespace, rest: list[str]) -> Path:
+    """Where the results go: --out, else a name that says whether something was left out."""
+    return own.out or default_out(own.threads, part=own.quick or bool(rest))
+
+
+def default_out(threads: int, *, part: bool) -> Path:
+    """bench/results/HOST-Nt.json, or HOST-Nt-part.json: a part must not replace the whole."""
+    name = f"{platform.node() or 'machine'}-{threads}t{'-part' if part else ''}.json"
+    return HERE / "results" / name
+
+
+def _run(own: argparse.Namespace, rest: list[str]) -> int:
     from bench import results, show
     from core.checkpoint import write_json
+    from core.errors import InputError
 
+    out = out_of(own, rest)
+    if not own.machine:
+        _prepare(out)
     about = _about(own.threads)
     print(show.machine(about), flush=True)
     if own.machine:
@@ -39,8 +71,8 @@ def main() -> int:
     status, raw = _time(rest)
     ceilings = results.ceilings(raw)
     content = {**about, "ceilings": ceilings, "rows": results.rows(raw, ceilings)}
-    out = own.out or HERE / "results" / f"{platform.node() or 'machine'}-{own.threads}t.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if why := _unfit(status, content["rows"]):
+        raise InputError(f"{why}; nothing is written")
     write_json(out, content)  # before what may fail to compile
     if not own.quick:
         _compile(content)
@@ -49,13 +81,28 @@ def main() -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="threads per library (default 1)")
-    parser.add_argument("--out", type=Path, help="the JSON (default bench/results/HOST-Nt.json)")
-    parser.add_argument("--quick", action="store_true", help="no compile times, no binaries")
-    parser.add_argument("--machine", action="store_true", help="say what is there, and stop")
-    return parser
+def _prepare(out: Path) -> None:
+    """Make the folder of the results, before anything is timed.
+
+    InputError if `out` is there and no file, OSError if no file can be made in its folder.
+    """
+    from core.errors import InputError
+
+    if out.exists() and not out.is_file():
+        raise InputError(f"--out {out} is there, and is not a file")
+    folder = out.resolve().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):  # root may write anywhere, says os.access
+        pass
+
+
+def _unfit(status: int, rows: list[Any]) -> str:
+    """Why what pytest did is not to be kept, or "". With status 1 some checks failed: no rows."""
+    if status == 5:
+        return "the arguments select no benchmark"
+    if status not in (0, 1):
+        return f"pytest ended with status {status}"
+    return "" if rows else "nothing was timed"
 
 
 def _about(threads: int) -> dict[str, Any]:
@@ -82,6 +129,8 @@ def _time(arguments: list[str]) -> tuple[int, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw.json"
         options = ["-q", "--benchmark-quiet", "--benchmark-disable-gc", f"--benchmark-json={raw}"]
+        # That nothing was selected is said in a line, not by a warning that is an error here.
+        options.append("--pythonwarnings=ignore:Not saving anything")
         files = [str(HERE), str(HERE / "test_ceilings.py"), "--keep-duplicates"]
         status = int(pytest.main([*files, *options, *arguments]))
         text = raw.read_text() if raw.exists() else ""

@@ -5,6 +5,7 @@ python -m bench.binaries prints them as JSON. A process of its own, without Trit
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -13,12 +14,22 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
+from bench.command import guarded
+from core.errors import InputError
+
 Row = dict[str, Any]
 SHOWN = re.compile(
     r"(forward|dq|dkv),sm_90,(bf16|fp32),(64|128),.*"
     r"|step,sm_90,(bf16|fp32),.* even|draw,sm_90,fp32,.*,normal even"
 )
 """Names of the cells of `kernels.binaries` that are compiled here; the tests compile more."""
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.binaries", description=__doc__)
+    parser.parse_args(arguments)
+    return guarded(parser.prog, _print)
 
 
 def binaries() -> list[Row]:
@@ -48,6 +59,13 @@ def table(rows: list[Row]) -> str:
     )
 
 
+def _print() -> int:
+    if not possible():
+        raise InputError("triton is not installed")
+    print(json.dumps(_build()))
+    return 0
+
+
 def _build() -> list[Row]:
     from kernels.binaries import build, cells, fault
 
@@ -60,4 +78,4 @@ def _build() -> list[Row]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_build()))
+    sys.exit(main(sys.argv[1:]))

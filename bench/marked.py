@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from bench.command import guarded
 from core.checkpoint import write_atomic
 from core.errors import InputError
 
@@ -17,6 +20,18 @@ def replaced(document: str, text: str, command: str) -> str:
     if not (found and closed) or start in rest:
         raise InputError(f"the document must hold {start} … {end} once")
     return f"{before}{start}\n\n{text}\n\n{end}{after}"
+
+
+def main(
+    arguments: list[str], command: str, about: str | None, path: Path, text: Callable[[], str]
+) -> int:
+    """Entry point of a command that keeps `path` up to date; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog=command, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if stale")
+    check = parser.parse_args(arguments).check
+    return guarded(command, lambda: refresh(path, text(), command, check=check))
 
 
 def refresh(path: Path, text: str, command: str, *, check: bool) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.marked import refresh
+from bench import marked
 from kernels import OPS, Op
 from kernels.table import arrays
 
@@ -22,7 +22,7 @@ COMMAND = "python -m bench.operations"
 
 def main(arguments: list[str]) -> int:
     """Entry point; returns the exit status."""
-    return refresh(PATH, page(OPS), COMMAND, check="--check" in arguments)
+    return marked.main(arguments, COMMAND, __doc__, PATH, lambda: page(OPS))
 
 
 def page(ops: Mapping[str, Op]) -> str:

@@ -3,8 +3,12 @@
 python -m bench.readme rewrites what lies between the two comments; --check only says whether that
 would change anything (exit status 1). To measure anew, on a machine with nothing else to do:
 
-    python -m bench --threads 1 --out bench/results/reference/cpu-1t.json
-    python -m bench --threads 2 --out bench/results/reference/cpu-2t.json
+    python -m bench --threads 1 --out bench/results/cpu-1t.json
+    python -m bench --threads 2 --out bench/results/cpu-2t.json
+    mv bench/results/cpu-?t.json bench/results/reference/
+
+Git ignores the first folder: results written straight into the second would change the checkout,
+and the run on two threads would call the commit it was made on changed.
 """
 
 from __future__ import annotations
@@ -13,12 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import show
-from bench.marked import refresh
+from bench import marked, show
 from core.checkpoint import read_json
 from core.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+PATH = ROOT / "README.md"
 RESULTS = [ROOT / "bench/results/reference" / f"cpu-{n}t.json" for n in (1, 2)]
 _MASK = "S = 65 536, causal & window & 100 documents"
 SHOWN = {
@@ -45,8 +49,10 @@ Row = dict[str, Any]
 
 def main(arguments: list[str]) -> int:
     """Entry point; returns the exit status."""
-    text = section([read_json(path) for path in RESULTS])
-    return refresh(ROOT / "README.md", text, "python -m bench.readme", check="--check" in arguments)
+    command = "python -m bench.readme"
+    return marked.main(
+        arguments, command, __doc__, PATH, lambda: section([read_json(path) for path in RESULTS])
+    )
 
 
 def section(results: list[Row]) -> str:

@@ -4,11 +4,11 @@ A kernel is fit when it keeps everything in registers, when its blocks fit into 
 memory, and when every product of float16 and bfloat16 is left to the tensor cores.
 `python -m kernels.binaries all|NAME…` prints registers, shared memory, spills, tensor-core
 instruction and verdict of each cell; NAME begins with its kernel, target, dtype, …, as printed.
-Must run without TRITON_INTERPRET.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -22,7 +22,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from core.errors import InputError
+from core.errors import GenzooError, InputError
 from core.random import STREAMS
 from kernels import attention_triton as attention
 from kernels.diffusion_triton import step_kernel
@@ -134,7 +134,7 @@ def settings(cell: Cell) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def build(cell: Cell) -> Binary:
-    """Compile one cell. Raises what the compiler raises."""
+    """Compile one cell. InputError under the interpreter; raises what the compiler raises."""
     constants, options = settings(cell)
     out = "fp32" if cell.kernel == "decode" else cell.dtype  # of several splits, to be merged
     kernel = _KERNELS[cell.kernel]
@@ -151,7 +151,12 @@ def compiled(
     constants: Mapping[str, Any],
     options: Mapping[str, int],
 ) -> Binary:
-    """Compile a kernel: pointers not in `types` or known by name are `pointer`s, the rest int32."""
+    """Compile a kernel: pointers not in `types` or known by name are `pointer`s, the rest int32.
+
+    InputError under Triton's interpreter, which has no compiler.
+    """
+    if not isinstance(kernel, triton.JITFunction):
+        raise InputError("Triton's interpreter compiles nothing; unset TRITON_INTERPRET")
 
     def type_of(name: str) -> str:
         if name in constants:
@@ -216,20 +221,39 @@ def fault(cell: Cell, binary: Binary) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print a line for each cell whose name begins with an argument; all of them for "all".
+    """Entry point; returns 1 if a cell is not fit or an argument can't be used, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m kernels.binaries", description=__doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="the beginning of one, or all")
+    names = parser.parse_args(arguments).names
+    try:
+        return _report(_named(names))
+    except (GenzooError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
 
-    Returns 1 if one is not fit, else 0. Raises InputError for an argument that names no cell.
+
+def _named(names: list[str]) -> list[Cell]:
+    """The cells whose name begins with one of these; all of them for "all".
+
+    InputError for one that names no cell.
     """
-    every, wrong = cells(), 0
-    for argument in arguments:
-        named = [c for c in every if argument == "all" or c.name.startswith(argument)]
+    every, found = cells(), []
+    for name in names:
+        named = [c for c in every if name == "all" or c.name.startswith(name)]
         if not named:
-            raise InputError(f"{argument!r} names no cell; {every[0].name!r} is one")
-        for cell in named:
-            binary = build(cell)
-            complaint = fault(cell, binary)
-            wrong |= bool(complaint)
-            print(cell.name, *binary, complaint or "fit", sep="\t", flush=True)
+            raise InputError(f"{name!r} names no cell; {every[0].name!r} is one")
+        found += named
+    return found
+
+
+def _report(named: list[Cell]) -> int:
+    """Compile the cells and print a line for each; returns 1 if one is not fit, else 0."""
+    wrong = 0
+    for cell in named:
+        binary = build(cell)
+        complaint = fault(cell, binary)
+        wrong |= bool(complaint)
+        print(cell.name, *binary, complaint or "fit", sep="\t", flush=True)
     return wrong
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import __main__ as whole
 from bench import binaries, compile_time, contest, machine, operations, readme, results, show
 from bench import test_kernels as timed
 from bench.marked import refresh, replaced
@@ -39,11 +41,16 @@ class Recorder:
             target(*args, **kwargs)
 
 
-def bench(*options: str, status: int = 0) -> str:
-    """Output of `python -m bench` in an environment that asks for seven threads."""
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    """`python -m bench` in an environment that asks for seven threads."""
     command = [sys.executable, "-m", "bench", *options]
     env = {**os.environ, **MANY_THREADS}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def bench(*options: str, status: int = 0) -> str:
+    """All that `python -m bench` says."""
+    done = run(*options)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -277,6 +284,74 @@ def test_the_whole_run(tmp_path: Path):
     assert "Triton kernels: skipped" in shown
 
 
+# What must not be written, and what can't be
+
+
+def test_an_option_that_pytest_rejects_leaves_the_file_alone(tmp_path: Path):
+    full = tmp_path / "full.json"
+    full.write_text("full")
+    done = run("--quick", "--treads", "2", "--out", str(full))
+    assert full.read_text() == "full"
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "nothing is written" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("selection", "why"),
+    [
+        (("-k", "typo_no_such"), "no benchmark"),
+        (("-k", "tanh", "--collect-only"), "nothing was timed"),
+    ],
+)
+def test_without_rows_nothing_is_written(tmp_path: Path, selection: tuple[str, ...], why: str):
+    out = tmp_path / "new.json"
+    done = run("--quick", "--out", str(out), *selection)
+    (line,) = done.stderr.splitlines()
+    assert why in line
+    assert done.returncode == 1
+    assert not out.exists()
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["", "file/x.json", "/proc/nope/x.json", "pipe"])
+def test_where_nothing_can_be_written_nothing_is_timed(tmp_path: Path, name: str):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    out = tmp_path / name
+    done = run("--quick", "--out", str(out), "-k", "test_tape and tanh")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("python -m bench: ")
+    assert str(out) in line or str(out.parent) in line
+    assert done.returncode == 1
+    assert "passed" not in done.stdout
+
+
+def test_a_selection_does_not_replace_the_whole():
+    full, part = (whole.default_out(2, part=part) for part in (False, True))
+    assert full.parent == part.parent == ROOT / "bench/results"
+    assert full.name.endswith("-2t.json")
+    assert part.name == full.name.replace(".json", "-part.json")
+    parse = whole.parser().parse_known_args
+    for options in (["-k", "tanh"], ["--quick"], ["-x", "--quick"]):
+        assert whole.out_of(*parse(["--threads", "2", *options])) == part
+    assert whole.out_of(*parse(["--threads", "2"])) == full
+    assert whole.out_of(*parse(["--quick", "--out", "x"])) == Path("x")
+
+
+def test_measuring_anew_leaves_a_clean_checkout_clean():
+    """Else the second run would say that it was made on a changed tree."""
+    recipe = [line.split() for line in (readme.__doc__ or "").splitlines() if "--out" in line]
+    assert [words[words.index("--threads") + 1] for words in recipe] == ["1", "2"]
+    for words in recipe:
+        out = words[words.index("--out") + 1]
+        command = ["git", "-C", str(ROOT), "check-ignore", "--quiet", out]
+        status = subprocess.run(command, capture_output=True, check=False).returncode
+        if status == 128:
+            pytest.skip("not a checkout")
+        assert status == 0, f"{out} is not ignored by git"
+
+
 @pytest.mark.slow
 def test_compile_time_and_binaries():
     assert compile_time.compile_seconds("count_categories", "10⁷ uint8, 100 levels") > 0.1
@@ -296,9 +371,28 @@ def test_the_table_fits_120_columns_and_names_every_benchmark(path: Path):
     shown = show.table(content)
     assert max(map(len, shown.splitlines())) <= 120
     assert all(row["label"] in shown for row in content["rows"])
-    known = {(op.name, label) for op in OPS.values() for label in op.bench}
-    measured = {(row["operation"], row["label"]) for row in content["rows"]}
-    assert {key for key in measured if key[0] != "tape"} <= known, "benchmarks that are no more"
+
+
+def own_benchmarks() -> set[tuple[Any, Any]]:
+    """(operation, label) of those that aren't rows of the table: each says so in a short run."""
+    paths = (path for path in (ROOT / "bench").glob("test_*.py") if path.stem != "test_kernels")
+    found = set()
+    for module in (importlib.import_module(f"bench.{path.stem}") for path in paths):
+        for test in (thing for name, thing in vars(module).items() if name.startswith("test_")):
+            marks = getattr(test, "pytestmark", [])
+            for case in marks[0].args[1] if marks else [()]:
+                recorder = Recorder(disabled=True)
+                test(recorder, *((case,) if isinstance(case, str) else case))
+                found.add((recorder.extra_info.get("operation"), recorder.extra_info.get("label")))
+    return found
+
+
+def test_the_committed_results_are_of_benchmarks_that_exist():
+    pytest.importorskip("torch")  # the tape's is timed beside it
+    known = {(op.name, label) for op in OPS.values() for label in op.bench} | own_benchmarks()
+    for path in readme.RESULTS:
+        measured = {(row["operation"], row["label"]) for row in read_json(path)["rows"]}
+        assert measured <= known, "benchmarks that are no more"
 
 
 def test_units_and_ratios_have_three_digits():
@@ -309,6 +403,77 @@ def test_units_and_ratios_have_three_digits():
     assert [show.times_faster(r) for r in (0.126, 9.99, 12.34, 1050.4)] == [
         "0.13×", "9.99×", "12.3×", "1050×"
     ]  # fmt: skip
+
+
+def measured(unit: float, rows: list[tuple[str, str, dict[str, float]]]) -> dict[str, Any]:
+    """Results made by hand. p20 is half of the median and p80 twice."""
+    times = {"median_us": 2 * unit, "p20_us": unit, "p80_us": 4 * unit}
+    return {
+        "machine": {
+            "cpu": "Abacus", "cores": 2, "numpy": "2.4", "blas": "openblas 0.3",
+            "env": {"OPENBLAS_CORETYPE": "Haswell"}, "packages": {"numba": "0.68"},
+        },
+        "ceilings": {"copy_gb_per_s": 42.4, "matmul_gflop_per_s": {"float32": 128.6}},
+        "rows": [
+            {
+                "operation": operation,
+                "label": label,
+                "times": {"genzoo": times, **{who: {} for who in against}},
+                "speed_against": against,
+                "off_on_round_numbers": {"genzoo": 0, "other": 12345},
+            }
+            for operation, label, against in rows
+        ],
+    }  # fmt: skip
+
+
+def test_the_table_line_by_line(monkeypatch: Any):
+    monkeypatch.setattr(binaries, "possible", lambda: False)
+    against = {"definition": 2.05, "numpy": 20.5, "other": 0.25}
+    long = "a label that is longer than its column is wide"
+    content = measured(50, [("sum", "few", against), ("product", long, {"definition": 205.4})])
+    content["rows"][0] |= {"share_of_ceiling": 0.254, "compile_s": 1.26}
+    content["rows"][0]["times"]["other"] = {"counts_off": 3}
+    del content["rows"][1]["off_on_round_numbers"]
+    assert show.table(content).splitlines() == [
+        "measured ceilings: copy 42.4 GB/s, matmul float32 129 GFLOP/s",
+        "× = times faster than; ceiling = share of what the machine can do (copy or matmul)",
+        f"{'':46}{'genzoo [p20–p80]':25}definition ceiling compile peers",
+        "sum",
+        f"{'  few':46}{'100 µs [50.0–200]':25}2.05×      25%     1.3 s   numpy 20.5×",
+        f"{'':98}other 0.25×, 3 off",
+        "    counts off where x has two decimals: other 12345; the others none",
+        "product",
+        f"  {long}",
+        f"{'':46}{'100 µs [50.0–200]':25}205×",
+        "",
+        "Triton kernels: skipped, triton is not installed",
+    ]
+
+
+def test_the_readme_line_by_line(monkeypatch: Any):
+    """Median, not p20; against NumPy where it is there, else against the definition."""
+    first, second = ("sum", "few"), ("product", "many")
+    monkeypatch.setattr(readme, "SHOWN", {first: "a sum", second: "… a product"})
+    ours = {"definition": 3.0, "numpy": 2.0, "other": 0.5}
+    found = [
+        measured(600, [(*second, {"definition": 40.0}), (*first, ours)]),
+        measured(60, [(*second, {"definition": 70.0, "new": 5.0}), (*first, {"numpy": 4.0})]),
+    ]
+    assert readme.section(found).splitlines() == [
+        "Medians, one thread / two threads; × says how many times faster the twin is.",
+        "",
+        "| on the CPU, in Numba | twin | NumPy | others |",
+        "|---|---|---|---|",
+        "| a sum | 1.20 / 0.12 ms | 2.00 / 4.00× | other 0.50 / –× |",
+        "| … a product | 1.20 / 0.12 ms | 40.0 / 70.0× |  |",
+        "",
+        "The twins count exactly as NumPy does. On values with two decimals, many of them on "
+        "edges, the counts of the first histogram above are off elsewhere: other by 12 345.",
+        "",
+        "Abacus, 2 cores; NumPy 2.4 with openblas 0.3 (OPENBLAS_CORETYPE=Haswell); numba 0.68. "
+        "Copying runs at 42 GB/s on one thread.",
+    ]
 
 
 def test_the_binaries_table():
@@ -345,6 +510,66 @@ def test_a_place_that_is_missing_or_double_is_an_error():
     for document in ("", "<!-- made by x -->", place + place):
         with pytest.raises(InputError, match="once"):
             replaced(document, "new", "x")
+
+
+@pytest.mark.parametrize("command", [readme, operations], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--chekc", 2)])
+def test_only_a_plain_call_rewrites(
+    tmp_path: Path, monkeypatch: Any, command: Any, option: str, status: int
+):
+    copy = stale(tmp_path, monkeypatch, command)
+    before = copy.read_text()
+    with pytest.raises(SystemExit) as end:
+        command.main([option])
+    assert end.value.code == status
+    assert copy.read_text() == before
+    assert command.main(["--check"]) == 1
+    assert copy.read_text() == before
+    assert command.main([]) == 0
+    assert copy.read_text() != before
+
+
+def stale(folder: Path, monkeypatch: Any, command: Any) -> Path:
+    """A document with nothing between the comments, in the place of the command's."""
+    copy = folder / "document.md"
+    name = command.__name__
+    copy.write_text(f"<!-- made by python -m {name} -->\n<!-- end of python -m {name} -->")
+    monkeypatch.setattr(command, "PATH", copy)
+    return copy
+
+
+@pytest.mark.parametrize("command", [readme, operations], ids=lambda module: module.__name__)
+def test_a_document_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: Any, capsys: Any, command: Any
+):
+    copy = stale(tmp_path, monkeypatch, command)
+    copy.write_text("no comments")
+    assert command.main([]) == 1
+    copy.unlink()
+    assert command.main([]) == 1
+    unmarked, missing = capsys.readouterr().err.splitlines()
+    assert unmarked.startswith(f"python -m {command.__name__}: the document must hold")
+    assert str(copy) in missing
+
+
+def test_results_that_are_not_there_are_one_line(tmp_path: Path, monkeypatch: Any, capsys: Any):
+    monkeypatch.setattr(readme, "RESULTS", [readme.RESULTS[0], tmp_path / "cpu-2t.json"])
+    stale(tmp_path, monkeypatch, readme)
+    assert readme.main([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cpu-2t.json could not be read" in line
+
+
+def test_binaries_asked_for_help_compile_nothing(monkeypatch: Any, capsys: Any):
+    with pytest.raises(SystemExit) as end:
+        binaries.main(["--help"])
+    assert end.value.code == 0
+    assert "registers" in capsys.readouterr().out.lower()
+    monkeypatch.setattr(binaries, "possible", lambda: False)
+    assert binaries.main([]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "python -m bench.binaries: triton is not installed"
+    ]
 
 
 def test_other_figures_make_another_section():

@@ -7,11 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from core.errors import InputError
 
 pytest.importorskip("torch")
 pytest.importorskip("triton")
@@ -29,9 +28,9 @@ SOME = (
 )
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Compiling and the interpreter exclude each other in one process."""
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | variables
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
     )
@@ -68,38 +67,103 @@ def test_an_unfit_binary_is_noticed():
     assert fault(cell, good) == ""
     assert fault(cell, good._replace(tensor="HMMA")) == "HMMA in use"
     assert fault(cell, good._replace(tensor="")) == "no tensor core in use"
-    assert fault(cell, good._replace(spills=7)) == "7 spills"
+    assert fault(cell, good._replace(spills=1)) == "1 spills"
     assert fault(cell, good._replace(scalar=1)) == "1 products without tensor cores"
     assert "shared" in fault(cell, good._replace(shared=(227 << 10) + 1))
     other = cell._replace(target="sm_80")
     assert "shared" in fault(other, Binary(255, (163 << 10) + 1, 0, "HMMA", 0))
+    amd, fits = cell._replace(target="gfx942"), Binary(255, 64 << 10, 0, "MFMA", 0)
+    assert fault(amd, fits) == ""
+    assert fault(amd, fits._replace(spills=1)) == "1 spills"
+    assert fault(amd, fits._replace(tensor="")) == "no tensor core in use"
+    too_much = fits._replace(shared=(64 << 10) + 1)
+    assert fault(amd, too_much) == "65537 bytes of shared memory, of 65536"
     assert fault(cell._replace(dtype="fp32"), good._replace(tensor="", scalar=2)) == ""
     backward = cell._replace(kernel="dkv", size=256)
     assert fault(backward, good._replace(tensor="HMMA")) == ""
     assert fault(backward._replace(size=128), good._replace(tensor="HMMA")) == "HMMA in use"
 
 
-def test_a_misspelt_cell_is_named():
-    from kernels.binaries import main
+AMD = """
+    .vgpr_count:     128
+    .vgpr_spill_count: 3
+    v_mfma_f32_32x32x8_bf16 a[0:15], v[0:1], v[2:3], a[0:15]
+"""
+NVIDIA = """
+ Function forward_kernel:
+  REG:255 STACK:8 SHARED:0 LOCAL:0 CONSTANT[0]:592
+        /*0b10*/  HGMMA.64x128x16.F32.BF16 R24, gdesc[UR8], R24 ;
+        /*0b20*/  STL [R1+0x4], R7 ;
+        /*0b30*/  STL.64 [R1+0x8], R8 ;
+        /*0b40*/  LDL R7, [R1+0x4] ;
+"""
+TTGIR = """
+    %1 = ttng.warp_group_dot %a, %b, %c : tensor<64x64xbf16, #shared> -> tensor<64x64xf32, #mma>
+    %2 = tt.dot %d, %e, %f : tensor<64x64xf32, #ttg.dot_op<{parent = #blocked}>>
+"""
 
-    with pytest.raises(InputError, match="'forwards' names no cell"):
-        main(["forwards"])
+
+def test_what_is_read_from_a_binary(monkeypatch: Any):
+    """Short pieces of what the compilers write, with figures that no default gives."""
+    from kernels import binaries
+    from kernels.binaries import Binary
+
+    def read(kind: str, text: str) -> Binary:
+        asm = {"ttgir": TTGIR, kind: text}
+        return binaries._read(SimpleNamespace(metadata=SimpleNamespace(shared=77), asm=asm))
+
+    assert read("amdgcn", AMD) == Binary(128, 77, 3, "MFMA", 1)
+    assert read("amdgcn", AMD.replace("v_mfma", "v_fma")) == Binary(128, 77, 3, "", 1)
+    monkeypatch.setattr(binaries, "_disassembled", lambda text: text)
+    assert read("cubin", NVIDIA) == Binary(255, 77, 10, "HGMMA", 1)
+    stores = NVIDIA.replace("STACK:8", "STACK:0").replace("HGMMA", "HMMA")
+    assert read("cubin", stores) == Binary(255, 77, 2, "HMMA", 1)
+    assert read("cubin", stores.replace("HMMA", "FFMA").replace("STL", "STG")).tensor == ""
+
+
+def test_a_misspelt_cell_is_named_before_any_is_compiled(monkeypatch: Any, capsys: Any):
+    from kernels import binaries
+
+    monkeypatch.setattr(binaries, "build", lambda cell: pytest.fail("compiled"))
+    assert binaries.main([SOME[0], "forwards"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'forwards' names no cell" in line
+
+
+@pytest.mark.parametrize(("arguments", "status"), [([], 2), (["--help"], 0), (["--al"], 2)])
+def test_cells_are_to_be_named(arguments: list[str], status: int, capsys: Any):
+    from kernels import binaries
+
+    with pytest.raises(SystemExit) as end:
+        binaries.main(arguments)
+    assert end.value.code == status
+    assert "usage: python -m kernels.binaries" in "".join(capsys.readouterr())
+
+
+def test_the_interpreter_compiles_nothing_and_says_so():
+    done = run("-m", "kernels.binaries", "all", TRITON_INTERPRET="1")
+    (line,) = done.stderr.splitlines()
+    assert "unset TRITON_INTERPRET" in line
+    assert done.returncode == 1
 
 
 # Planted: this file, run as a script, compiles kernels that aren't fit and prints what is wrong
 
-UNFIT = {
-    "a configuration that spills": "spills",
-    "scores without tensor cores": "3 products without tensor cores",
-    "more than the shared memory": "bytes of shared memory, of 166912",
+UNFIT = {  # target, configuration at head size 128: (block_q, block_k, stages, warps), fault
+    "spills on sm_80": ("sm_80", (128, 64, 1, 4), "spills"),
+    "spills on gfx942": ("gfx942", (128, 128, 3, 4), "spills"),
+    "shared memory of sm_80": ("sm_80", (64, 64, 6, 8), "bytes of shared memory, of 166912"),
+    "shared memory of gfx942": ("gfx942", (32, 128, 3, 4), "bytes of shared memory, of 65536"),
 }
+SCALAR = "scores without tensor cores"
 
 
-@pytest.mark.parametrize("case", UNFIT)
+@pytest.mark.parametrize("case", [*UNFIT, SCALAR])
 def test_an_unfit_kernel_is_rejected(case: str, tmp_path: Path):
     done = run(__file__, case, str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert UNFIT[case] in done.stdout
+    expected = UNFIT[case][-1] if case in UNFIT else "3 products without tensor cores"
+    assert expected in done.stdout
 
 
 def unfit(case: str, folder: Path) -> str:
@@ -108,19 +172,16 @@ def unfit(case: str, folder: Path) -> str:
 
     configurations = attention_triton.CONFIGURATIONS
     attention_triton.OTHER_TARGETS.clear()
-    if case == "scores without tensor cores":
+    if case == SCALAR:
         cell = binaries.Cell("forward", "sm_90", "bf16", 32, "intervals")
         configurations["forward", 2][32] = (64, 32, 1, 4)
         dot = 'tl.dot(q, tl.trans(k), input_precision="ieee")'
         slow = 'tl.dot(q.to(tl.float32), tl.trans(k.to(tl.float32)), input_precision="ieee")'
         changed = module(folder, dot, slow, "_forward_blocks")
         binaries._KERNELS["forward"] = changed.forward_kernel
-    elif case == "a configuration that spills":
-        cell = binaries.Cell("forward", "sm_80", "bf16", 128, "intervals")
-        configurations["forward", 2][128] = (128, 64, 1, 4)
     else:
-        cell = binaries.Cell("forward", "sm_80", "bf16", 128, "intervals")
-        configurations["forward", 2][128] = (64, 64, 6, 8)
+        target, configurations["forward", 2][128], _ = UNFIT[case]
+        cell = binaries.Cell("forward", target, "bf16", 128, "intervals")
     return binaries.fault(cell, binaries.build(cell))
 
 
