@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ def _key_numba_cache() -> None:
     sources = b"".join(path.read_bytes() for path in sorted(here.glob("*_numba.py")))
     key = hashlib.sha256(sources).hexdigest()[:16]
     os.environ.setdefault("NUMBA_CACHE_DIR", str(here / "__pycache__" / f"numba-{key}"))
+    if "numba" in sys.modules:  # which has read its environment by now
+        sys.modules["numba"].config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 
 _key_numba_cache()

@@ -191,7 +191,7 @@ ROWS = [
             "causal 1024×64, float32": ({**BENCH, "mask": 1}, "float32"),
             "full 1024×64, float32": ({**BENCH, "mask": 0}, "float32"),
         },
-        peers={"torch SDPA, forward too": torch_sdpa_gradient},
+        peers={"SDPA, both ways": torch_sdpa_gradient},
         flops=flops,
     ),
 ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -230,3 +233,17 @@ def test_a_missing_back_end_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("kernels.table.find_spec", lambda name: None)
     with pytest.raises(BackendError, match="pip install numba"):
         twin("histogram", "numba")
+
+
+@pytest.mark.parametrize("first", ["numba", "kernels"])
+def test_compiled_code_is_cached_by_its_sources_whoever_is_imported_first(first: str):
+    """Elsewhere it would outlive a change in a file that it inlined from."""
+    code = (
+        f"import {first}\nfrom kernels import histogram_numba as h\n"
+        "print(h._count.stats.cache_path)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert re.search(r"__pycache__.numba-[0-9a-f]{16}\b", out.stdout)
