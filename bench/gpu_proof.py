@@ -144,21 +144,13 @@ def table(where: Where) -> Iterator[Proof]:
 
 def _check_row(op: Op, examples: int) -> None:
     arguments: dict[str, Any] = {}
+    usable = tuple(d for d in op.dtypes if d != "float64")  # the kernels' arithmetic is float32
     for seed in range(examples):
-        arguments, dtype = draw(op, seed)
+        arguments, dtype = op.draw(seed, usable)
         check(op, op.load("triton"), arguments, dtype, where="triton")
     twice = [arrays(op.load("triton")(**arguments)) for _ in range(2)]
     for x, y in zip(*twice, strict=True):
         assert np.array_equal(x, y, equal_nan=x.dtype.kind == "f"), "two runs differ"
-
-
-def draw(op: Op, seed: int) -> tuple[dict[str, Any], str]:
-    """Arguments of one call and their dtype; the kernels' arithmetic is float32."""
-    rng = np.random.default_rng(seed)
-    dims = {k: int(rng.integers(a, b + 1)) for k, (a, b) in op.dims.items()}
-    usable = [d for d in op.dtypes if d != "float64"]
-    dtype = usable[int(rng.integers(len(usable)))]
-    return op.make(rng, dims, dtype), dtype
 
 
 GROUPS = (*gpu_proof_attention.GROUPS, steps, philox, table)

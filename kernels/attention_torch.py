@@ -11,7 +11,6 @@ traced: lowering is NumPy's work, and decides whether the mask is intervals or b
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,13 +21,13 @@ from torch import Tensor
 from core.errors import InputError
 from kernels import attention_triton as kernels
 from kernels.attention_masks import REACH, DeviceMask, decoded, encoded, prepare
+from kernels.device import INTERPRETED
 from reference.attention import checked
 from reference.masks import EMPTY, FULL, PARTIAL, Mask
 
 _LOG2E = math.log2(math.e)
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 _DECODE_QUERIES, _SPLIT_BLOCKS, _MAX_SPLITS = 16, 16, 64
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def masked_attention(
@@ -79,9 +78,9 @@ def _check_tensors(q: Any, k: Any, v: Any) -> None:
             raise InputError(f"{name} must be float16, bfloat16 or float32, got {x.dtype}")
         if x.device != q.device:
             raise InputError(f"{name} is on {x.device}, but q is on {q.device}")
-    if q.device.type != "cuda" and not _INTERPRETED:
+    if q.device.type != "cuda" and not INTERPRETED:
         raise InputError(f"q must be on a CUDA device, got {q.device}")
-    if _INTERPRETED and q.dtype == torch.bfloat16:
+    if INTERPRETED and q.dtype == torch.bfloat16:
         raise InputError("q must be float16 or float32: Triton's interpreter gets bfloat16 wrong")
     if q.ndim == 4 and q.shape[3] > 256:
         raise InputError(f"q has heads of size {q.shape[3]}; at most 256 fit")

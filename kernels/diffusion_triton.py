@@ -22,15 +22,8 @@ import triton.language as tl
 
 from core.errors import InputError
 from core.random import STREAMS, _layout, _seed, _step
-from kernels.philox_triton import (
-    BLOCK,
-    UNSPECIALISED,
-    check_device,
-    counters,
-    device_for,
-    locate,
-    normals,
-)
+from kernels.device import check_device, on_device
+from kernels.philox_triton import BLOCK, UNSPECIALISED, counters, locate, normals
 from reference.ops import check_step
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -197,19 +190,12 @@ def step(
     tensors: list[Any] = [x_t, output, conditional]
     if isinstance(x_t, np.ndarray):
         names = ("x_t", "output", "conditional")
-        tensors = [_tensor(n, v) for n, v in zip(names, tensors, strict=True)]
+        tensors = [
+            None if v is None else on_device(n, v) for n, v in zip(names, tensors, strict=True)
+        ]
     device = tensors[0].device
     at = torch.tensor([_seed(seed), _step(t)], dtype=torch.int64, device=device)
     c = pack(coefficients, guidance=guidance, clip=clip, device=device)
     _layout(tuple(tensors[0].shape), first)
     x_s = diffusion_step(*tensors, c, at, first)
     return x_s.cpu().numpy() if isinstance(x_t, np.ndarray) else x_s
-
-
-def _tensor(name: str, array: Any) -> Any:
-    if array is None:
-        return None
-    array = np.asarray(array)
-    if array.dtype not in (np.float16, np.float32):
-        raise InputError(f"{name} is {array.dtype}; expected float32 or float16")
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device_for())

@@ -10,7 +10,6 @@ cosine are our own: the library's share no work and keep a stack for arguments t
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import triton.language as tl
 
 from core.errors import InputError
 from core.random import _float, _layout, _seed, _step, _stream
+from kernels.device import device_for
 
 BLOCK = 256  # counters of a program: 1024 elements
 _BITS, _UNIFORM, _NORMAL = 0, 1, 2
@@ -128,30 +128,6 @@ def draw_kernel(
         else:
             value = value.to(tl.int32, bitcast=True)
     tl.store(out_ptr + at, value, mask)
-
-
-def device_for(name: str | None = None) -> Any:
-    """Where NumPy arguments go: the GPU, or the CPU under Triton's interpreter; else InputError."""
-    if name is None:
-        name = "cpu" if _interpreted() else "cuda"
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"device must be such as 'cuda' or 'cuda:1', got {name!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("device must be a GPU that torch can see, but torch.cuda finds none")
-    check_device("device", device)
-    return device
-
-
-def check_device(name: str, device: Any) -> None:
-    """InputError for the CPU, which runs these kernels only under Triton's interpreter."""
-    if device.type == "cpu" and not _interpreted():
-        raise InputError(f"{name} is on the CPU; expected a GPU, or TRITON_INTERPRET=1")
-
-
-def _interpreted() -> bool:
-    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def counters(samples: int, elements: int) -> tuple[int, int]:

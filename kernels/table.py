@@ -72,6 +72,14 @@ class Op:
         require(where)
         return _resolve(self.twins[where])
 
+    def draw(self, seed: int, dtypes: tuple[str, ...] = ()) -> tuple[Arguments, str]:
+        """(arguments, dtype) of one call, the same for a seed; dtypes: if not all of the row's."""
+        rng = np.random.default_rng(seed)
+        dims = {k: int(rng.integers(a, b + 1)) for k, (a, b) in self.dims.items()}
+        dtypes = dtypes or self.dtypes
+        dtype = dtypes[int(rng.integers(len(dtypes)))]
+        return self.make(np.random.default_rng(seed), dims, dtype), dtype
+
     @staticmethod
     def installed(where: str) -> bool:
         """Whether the packages behind back end `where` are there."""

@@ -108,9 +108,14 @@ def checked_backward(
             kind = getattr(x, "dtype", type(x).__name__)
             raise InputError(f"{name} must be a float32 or float64 array, got {kind}")
     mask, scale = checked(q, k, v, mask, scale)
+    check_dout(q, dout)
+    return mask, scale
+
+
+def check_dout(q: Any, dout: Any) -> None:
+    """InputError unless dout has the shape and dtype of q."""
     if dout.shape != q.shape or dout.dtype != q.dtype:
         raise InputError(f"dout must be {q.dtype} {q.shape}, got {dout.dtype} {dout.shape}")
-    return mask, scale
 
 
 def fitted(x: Any, shape: tuple[int, ...]) -> Any:

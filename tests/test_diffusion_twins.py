@@ -237,8 +237,8 @@ def interpreted_errors():
     x = np.zeros((2, 3), np.float32)
     for change, message in (
         ({"output": np.zeros((2, 4), np.float32)}, "output is torch.float32 .2, 4."),
-        ({"conditional": np.zeros((2, 3))}, "conditional is float64"),
-        ({"x_t": np.zeros((2, 3), ">f4")}, "x_t is >f4"),
+        ({"conditional": np.zeros((2, 3))}, "conditional must be .* array, got float64"),
+        ({"x_t": np.zeros((2, 3), ">f4")}, "x_t must be a float16 or float32 array, got >f4"),
         ({"coefficients": NOISY[:4]}, "coefficients must be five finite numbers"),
         ({"seed": -1}, "seed must be"),
         ({"first": -1}, "first must be"),

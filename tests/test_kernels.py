@@ -50,14 +50,6 @@ DRAWS, REJECTED = 50, 5
 """A fault that shows in a tenth of all calls slips through 200 of them once in 10⁹ runs."""
 
 
-def drawn(op: Op, seed: int) -> tuple[dict[str, Any], str]:
-    """The arguments of one call and their dtype, the same in every run."""
-    rng = np.random.default_rng(seed)
-    dims = {k: int(rng.integers(a, b + 1)) for k, (a, b) in op.dims.items()}
-    dtype = op.dtypes[int(rng.integers(len(op.dtypes)))]
-    return arguments(op, dims, dtype, seed), dtype
-
-
 def complaint(op: Op, implementation: Any, call: dict[str, Any], dtype: str) -> str:
     """What the check says against one call; "" if nothing."""
     try:
@@ -70,7 +62,7 @@ def complaint(op: Op, implementation: Any, call: dict[str, Any], dtype: str) -> 
 @pytest.mark.parametrize(("op", "fault"), WRONG, **name_of)
 def test_a_wrong_twin_is_rejected(op: Op, fault: str):
     """For its numbers, not its shape or dtype, and in so many calls that no run can miss it."""
-    said = [complaint(op, op.wrong[fault], *drawn(op, seed)) for seed in range(DRAWS)]
+    said = [complaint(op, op.wrong[fault], *op.draw(seed)) for seed in range(DRAWS)]
     wrong_kind = re.compile(r": (\(.*\)|\w+|\d+ results) (is|are) not |changed its argument")
     found = [line for line in said if line and not wrong_kind.search(line)]
     assert len(found) >= REJECTED, f"{fault!r} shows in {len(found)} of {DRAWS} calls: {said}"

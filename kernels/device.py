@@ -1,0 +1,43 @@
+"""Where the Triton kernels run: a GPU, or the CPU under Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.errors import InputError
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Triton reads it once, when it is imported."""
+
+
+def device_for(name: str | None = None) -> Any:
+    """Where NumPy arguments go: the GPU, or the CPU under Triton's interpreter; else InputError."""
+    if name is None:
+        name = "cpu" if INTERPRETED else "cuda"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device must be such as 'cuda' or 'cuda:1', got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("device must be a GPU that torch can see, but torch.cuda finds none")
+    check_device("device", device)
+    return device
+
+
+def check_device(name: str, device: Any) -> None:
+    """InputError for the CPU, which runs these kernels only under Triton's interpreter."""
+    if device.type == "cpu" and not INTERPRETED:
+        raise InputError(f"{name} is on the CPU; expected a GPU, or TRITON_INTERPRET=1")
+
+
+def on_device(name: str, array: Any) -> Any:
+    """A float16 or float32 array of any strides as a tensor there; else InputError."""
+    if not isinstance(array, np.ndarray) or array.dtype not in (np.float16, np.float32):
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise InputError(f"{name} must be a float16 or float32 array, got {kind}")
+    # NumPy's copy, as torch reads no array whose strides are negative.
+    return torch.from_numpy(array.copy()).to(device_for())
