@@ -85,6 +85,20 @@ def test_other_threads_than_pinned_are_an_error():
 # The contest
 
 
+@pytest.mark.parametrize(("threads", "pauses"), [(1, {0}), (2, {contest.PAUSE})])
+def test_others_threads_fall_asleep_before_a_turn(
+    monkeypatch: Any, threads: int, pauses: set[float]
+):
+    """One pause a turn; one thread leaves nothing spinning."""
+    slept: list[float] = []
+    monkeypatch.setattr(contest, "threads", lambda: threads)
+    monkeypatch.setattr(contest, "sleep", slept.append)
+    monkeypatch.setattr(contest, "TURN", 0.0)
+    contest.contest(Recorder(), {"a": lambda: None, "b": lambda: None}, lambda seed: {})
+    assert set(slept) == pauses
+    assert len(slept) == 2 * contest.ROUNDS
+
+
 def test_contestants_meet_the_same_new_arguments_in_changing_order(monkeypatch: Any):
     monkeypatch.setattr(contest, "TURN", 0.0)
     played: list[tuple[str, int]] = []

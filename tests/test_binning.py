@@ -123,6 +123,19 @@ def test_rows_are_counted_to_the_last_by_every_thread(by_column: bool, side: int
     np.testing.assert_array_equal(counts, np.histogramdd(x, edges)[0])
 
 
+@pytest.mark.parametrize("by_column", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pairs_on_and_beside_even_edges(dtype: Any, by_column: bool):
+    """Where the estimate is the wrong bin in one block of many: 0.3 and 3 · 0.1 differ."""
+    edges = [np.linspace(0.1, 1.3, 13), np.linspace(-0.7, 0.7, 15)]
+    beside = [[e, np.nextafter(e, -9), np.nextafter(e, 9)] for e in edges]
+    u, v = (np.ravel(b).astype(dtype) for b in beside)
+    x = np.full((50_000, 2), 0.123, dtype)
+    x[20_000 : 20_000 + u.size * v.size] = np.stack(np.meshgrid(u, v), -1).reshape(-1, 2)
+    counts = OPS["histogram_nd"].load("numba")(np.asfortranarray(x) if by_column else x, edges)
+    np.testing.assert_array_equal(counts, np.histogramdd(x, edges)[0])
+
+
 def test_categories_are_counted_to_the_last_by_every_thread():
     x = np.random.default_rng(3).integers(0, 7, 200_003).astype(np.uint8)
     counts = OPS["count_categories"].load("numba")(x, 7)

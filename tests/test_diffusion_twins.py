@@ -143,6 +143,35 @@ def test_bad_settings_are_named(step, change, message):
         step(**{**call, **change})
 
 
+def test_tensors_on_the_cpu_are_named():
+    """Outside the interpreter Triton itself would only say that it has no driver."""
+    pytest.importorskip("triton")
+    code = """
+import torch
+from core.errors import InputError
+from kernels import diffusion_triton, philox_triton
+x = torch.zeros(2, 3)
+for call in (
+    lambda: diffusion_triton.step(x, x, (1.0, 0.0, 1.0, 0.0, 0.0), seed=0, t=1),
+    lambda: philox_triton.normal(0, (2, 3), device="cpu"),
+    lambda: philox_triton.normal(0, (2, 3), device="foo"),
+):
+    try:
+        call()
+    except InputError as error:
+        print(error)
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert out.stdout.splitlines() == [
+        "x_t is on the CPU; expected a GPU, or TRITON_INTERPRET=1",
+        "device is on the CPU; expected a GPU, or TRITON_INTERPRET=1",
+        "device must be such as 'cuda' or 'cuda:1', got 'foo'",
+    ]
+
+
 # Triton, in its interpreter: a process of its own, this file run as a script
 
 
