@@ -10,7 +10,7 @@ SANITIZER := triton-viz anytree blinker click flask flask-cloudflared itsdangero
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 LINUX := $(filter Linux,$(shell uname -s))
-KERNELS := kernels/binaries.py $(wildcard kernels/*_triton.py)
+KERNELS := kernels/binaries.py $(shell find kernels -name '*triton*.py')
 SET_UP := pyproject.toml constraints.txt hatch_build.py
 
 .PHONY: demo test test-deep binaries sanitizer bench lint gpu clean
@@ -29,7 +29,7 @@ binaries: .venv/.fit .venv/.fit-3.6
 
 # The launches of every Triton kernel under triton-sanitizer.
 sanitizer: .venv/.dev .venv/.sanitizer
-	$(BIN)/python -m pytest tests/test_sanitizer.py -m slow
+	$(BIN)/python -m pytest tests/kernels/test_sanitizer.py -m slow
 
 # Beside every library that has the same operation. make bench THREADS=2 for two threads.
 bench: .venv/.bench

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.machine import pin_threads, pinned
+from bench.threads import pin_threads, pinned
 
 HERE = Path(__file__).parent
 PACKAGES = ("numba", "torch", "fast-histogram", "boost-histogram", "diffusers", "triton")
@@ -106,7 +106,7 @@ def _unfit(status: int, rows: list[Any]) -> str:
 
 
 def _about(threads: int) -> dict[str, Any]:
-    from reference.zoo import commit, machine
+    from core.machine import commit, machine
 
     made_on = {**machine(), "libraries": pinned(threads), "packages": _packages()}
     return {"version": version("genzoo"), **commit(), "machine": made_on}

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.machine import threads
+from bench.threads import threads
 
 Call = Callable[..., Any]
 ROUNDS = 15

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.contest import contest
-from bench.machine import threads
+from bench.threads import threads
 
 
 def test_copy(benchmark: Any) -> None:

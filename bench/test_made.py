@@ -9,7 +9,7 @@ import pytest
 
 from bench.contest import contest
 from kernels import OPS
-from kernels.sampling_numba import made_draw, made_plan
+from kernels.sampling.twin_numba import made_draw, made_plan
 
 
 @pytest.mark.parametrize(("label", "n"), [("one stream", 1), ("64 at once", 64)])

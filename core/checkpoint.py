@@ -14,12 +14,10 @@ A run is a folder:
 
 import json
 import os
-import platform
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import CheckpointError, InputError
+from core.machine import environment
 from core.state import load_state, state
 
 Arrays = dict[str, NDArray[Any]]
@@ -170,32 +169,6 @@ def _sync_folder(folder: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------ runs
-
-
-def environment() -> dict[str, Any]:
-    """What the bits of a run depend on beside its configuration: versions, threads, BLAS."""
-    blas, threads = _blas()
-    return {
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
-        "platform": platform.platform(),
-        "threads": threads,
-        "blas": blas,
-    }
-
-
-def _blas() -> tuple[str, int]:
-    try:
-        threadpoolctl: Any = import_module("threadpoolctl")  # comes with scikit-learn
-    except ImportError:
-        built: Any = np.show_config(mode="dicts")
-        library = built["Build Dependencies"]["blas"]
-        return f"{library['name']} {library['version']}", os.cpu_count() or 1
-    found = [b for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"]
-    found.sort(key=lambda b: "numpy" not in b["filepath"])  # SciPy brings one of its own
-    if not found:
-        return "unknown", 1
-    words = (found[0].get(key) for key in ("internal_api", "version", "architecture"))
-    return " ".join(str(word) for word in words if word), int(found[0]["num_threads"])
 
 
 @dataclass(frozen=True)

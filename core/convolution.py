@@ -71,7 +71,7 @@ def conv_transpose2d(
     for axis in (0, 1):
         if not smallest[axis] <= size[axis] < smallest[axis] + stride:
             raise InputError(
-                f"size is {tuple(size)}; expected {smallest} or up to {stride - 1} more"
+                f"size must be {smallest} or up to {stride - 1} more, got {tuple(size)}"
             )
     spread = np.tensordot(y, w, axes=((1,), (0,)))  # (B, H', W', C, h, w)
     x = np.zeros((y.shape[0], w.shape[1], *(n + 2 * padding for n in size)), y.dtype)
@@ -85,7 +85,7 @@ def conv_transpose2d(
 
 def _check(x: Images, w: Images, stride: int, padding: int, dilation: int) -> None:
     if x.ndim != 4 or w.ndim != 4:
-        raise InputError(f"x has {x.ndim} axes and w {w.ndim}; expected 4 each")
+        raise InputError(f"x and w must have 4 axes each, got {x.ndim} and {w.ndim}")
     if x.shape[1] != w.shape[1]:
         raise InputError(f"x has {x.shape[1]} channels; w expects {w.shape[1]}")
     for name, n, least in (
@@ -94,4 +94,4 @@ def _check(x: Images, w: Images, stride: int, padding: int, dilation: int) -> No
         ("dilation", dilation, 1),
     ):
         if not isinstance(n, int) or n < least:
-            raise InputError(f"{name} is {n!r}; expected an integer of at least {least}")
+            raise InputError(f"{name} must be an integer of at least {least}, got {n!r}")

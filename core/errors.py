@@ -19,3 +19,7 @@ class CheckpointError(GenzooError):
 
 class Interrupted(GenzooError):
     """Training was stopped by Ctrl-C after its state was saved."""
+
+
+class BackendError(GenzooError):
+    """An operation has no twin on the back end that was asked for, or the back end is missing."""

@@ -73,12 +73,12 @@ def cross_entropy(logits: Array, labels: Any) -> Array:
     """−log softmax(logits)[label], in nats: logits (…, K), integer labels (…) → (…)."""
     labels = np.asarray(value(labels))
     if labels.dtype.kind not in "iu":
-        raise InputError(f"labels has dtype {labels.dtype}; expected integers")
+        raise InputError(f"labels must be integers, got {labels.dtype}")
     if labels.shape != logits.shape[:-1]:
         raise InputError(f"labels has shape {labels.shape}; logits expect {logits.shape[:-1]}")
     if labels.size and not (labels.min() >= 0 and labels.max() < logits.shape[-1]):
         raise InputError(
-            f"labels range over {labels.min()}..{labels.max()}; expected 0..{logits.shape[-1] - 1}"
+            f"labels must lie in 0..{logits.shape[-1] - 1}, got {labels.min()}..{labels.max()}"
         )
     picked = np.take_along_axis(log_softmax(logits), labels[..., None], axis=-1)
     return -np.squeeze(picked, axis=-1)
@@ -100,7 +100,7 @@ def one_hot(labels: Any, n: int, dtype: Any = np.float32) -> Any:
     """Rows of the identity: integer labels (…) in 0..n−1 → (…, n)."""
     labels = np.asarray(labels)
     if labels.size and not (labels.min() >= 0 and labels.max() < n):
-        raise InputError(f"labels range over {labels.min()}..{labels.max()}; expected 0..{n - 1}")
+        raise InputError(f"labels must lie in 0..{n - 1}, got {labels.min()}..{labels.max()}")
     return np.eye(n, dtype=dtype)[labels]
 
 

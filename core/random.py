@@ -27,13 +27,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from operator import index
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from core.checks import float_dtype, whole
 from core.errors import InputError
+from core.operation import operation
 
 T = TypeVar("T")
 Shape = int | tuple[int, ...]
@@ -69,7 +70,7 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, seed: int) -> tuple[Words, Words,
 
     c0 … c3: integers or integer arrays in [0, 2³²). seed: the key, in [0, 2⁶⁴).
     """
-    key = _integer("seed", seed, 0, 2**64)
+    key = whole("seed", seed, 0, 2**64 - 1)
     counters = [_counter(f"c{i}", c) for i, c in enumerate((c0, c1, c2, c3))]
     words = _ten_rounds(key, *np.broadcast_arrays(*counters))
     x0, x1, x2, x3 = (np.asarray(w, np.uint32) for w in words)
@@ -87,6 +88,7 @@ def _ten_rounds(key: int, c0: Any, c1: Any, c2: Any, c3: Any) -> tuple[Any, ...]
     return c0, c1, c2, c3
 
 
+@operation
 def bits(
     seed: int, shape: Shape, *, step: int = 0, stream: str | int = "sample", first: int = 0
 ) -> Words:
@@ -98,11 +100,14 @@ def bits(
 
     Raises InputError for a seed, shape, step, stream or first outside these ranges.
     """
-    shape, samples, elements = _layout(shape, first)
-    words = _words(_seed(seed), samples, elements, _step(step), _stream(stream), first)
+    shape, samples, elements = checked_layout(shape, first)
+    words = _words(
+        checked_seed(seed), samples, elements, checked_step(step), checked_stream(stream), first
+    )
     return words[:, :elements].reshape(shape)
 
 
+@operation
 def uniform(
     seed: int,
     shape: Shape,
@@ -113,9 +118,12 @@ def uniform(
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
     """Uniform on [0, 1): multiples of 2⁻³¹ rounded to float32. Arguments as in `bits`."""
-    return _fold(bits(seed, shape, step=step, stream=stream, first=first)).astype(_float(dtype))
+    return _fold(bits(seed, shape, step=step, stream=stream, first=first)).astype(
+        float_dtype(dtype)
+    )
 
 
+@operation
 def normal(
     seed: int,
     shape: Shape,
@@ -126,9 +134,11 @@ def normal(
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
     """Standard normal by Box and Muller, |z| ≤ 5.68. Arguments as in `bits`."""
-    shape, samples, elements = _layout(shape, first)
-    words = _words(_seed(seed), samples, elements, _step(step), _stream(stream), first)
-    z = _normal(words).astype(_float(dtype), copy=False)
+    shape, samples, elements = checked_layout(shape, first)
+    words = _words(
+        checked_seed(seed), samples, elements, checked_step(step), checked_stream(stream), first
+    )
+    z = _normal(words).astype(float_dtype(dtype), copy=False)
     return z[:, :elements].reshape(shape)
 
 
@@ -147,9 +157,9 @@ def integers(
     Lemire's method: with n = high − low, word · n = 2³² · result + remainder; the few words whose
     remainder is below 2³² mod n are drawn again, attempt a from stream + a · 2¹⁶.
     """
-    low, high = _integer("low", low, -(2**63), 2**63), _integer("high", high, -(2**63), 2**63)
-    n = _integer("high - low", high - low, 1, 2**32 + 1)
-    shape, _, elements = _layout(shape, first)
+    low, high = whole("low", low, -(2**63), 2**63 - 1), whole("high", high, -(2**63), 2**63 - 1)
+    n = whole("high - low", high - low, 1, 2**32)
+    shape, _, elements = checked_layout(shape, first)
     words = bits(seed, shape, step=step, stream=stream, first=first)
     products = words.ravel().astype(np.uint64) * np.uint64(n)
     rejected = np.flatnonzero((products & _MASK) < 2**32 % n)
@@ -157,12 +167,13 @@ def integers(
     while rejected.size:
         attempt += 1
         sample, element = np.divmod(rejected, elements)
-        c3 = _stream(stream) + attempt * _RETRIES
+        c3 = checked_stream(stream) + attempt * _RETRIES
         lanes = np.stack(philox(element // 4, sample + first, step, c3, seed))
         again = lanes[element % 4, np.arange(rejected.size)].astype(np.uint64)
         products[rejected] = again * np.uint64(n)
         rejected = rejected[(products[rejected] & _MASK) < 2**32 % n]
-    return ((products >> _32).astype(np.int64) + low).reshape(shape)
+    drawn: NDArray[np.int64] = (products >> _32).astype(np.int64) + low
+    return drawn.reshape(shape)
 
 
 def permutation(
@@ -173,7 +184,7 @@ def permutation(
     Word i is elements 2i (low half) and 2i+1 of sample 0. Two equal words, the only source of bias,
     keep their order; that happens to one permutation in 2⁶⁵/n².
     """
-    n = _integer("n", n, 0, 2**33 + 1)
+    n = whole("n", n, 0, 2**33)
     halves = bits(seed, (1, 2 * n), step=step, stream=stream)[0].astype(np.uint64)
     return np.argsort(halves[0::2] | halves[1::2] << _32, kind="stable")
 
@@ -186,8 +197,8 @@ class Generator:
     """
 
     def __init__(self, seed: int, stream: str | int = "train", step: int = 0) -> None:
-        self.seed, self.stream, self.step = _seed(seed), stream, _step(step)
-        _stream(stream)
+        self.seed, self.stream, self.step = checked_seed(seed), stream, checked_step(step)
+        checked_stream(stream)
 
     def __repr__(self) -> str:
         return f"Generator(seed={self.seed}, stream={self.stream!r}, step={self.step})"
@@ -280,46 +291,33 @@ def box_muller(u1: NDArray[Any], u2: NDArray[Any]) -> tuple[NDArray[Any], NDArra
 # Arguments
 
 
-def _integer(name: str, n: Any, low: int, high: int) -> int:
-    if isinstance(n, (bool, np.bool_)) or not isinstance(n, SupportsIndex):
-        raise InputError(f"{name} must be an int, got {n!r}")
-    if not low <= index(n) < high:
-        raise InputError(f"{name} must be an int in [{_power(low)}, {_power(high)}), got {n}")
-    return index(n)
+def checked_seed(seed: Any) -> int:
+    """The seed as an int in [0, 2⁶³), else InputError."""
+    return whole("seed", seed, 0, 2**63 - 1)
 
 
-def _power(n: int) -> str:
-    """2**63 rather than nineteen digits."""
-    for base, suffix in ((n, ""), (n - 1, " + 1")):
-        if base >= 2**16 and base & (base - 1) == 0:
-            return f"2**{base.bit_length() - 1}{suffix}"
-    return str(n)
+def checked_step(step: Any) -> int:
+    """The step as an int in [0, 2³²), else InputError."""
+    return whole("step", step, 0, 2**32 - 1)
 
 
-def _seed(seed: Any) -> int:
-    return _integer("seed", seed, 0, 2**63)
-
-
-def _step(step: Any) -> int:
-    return _integer("step", step, 0, 2**32)
-
-
-def _stream(stream: Any) -> int:
+def checked_stream(stream: Any) -> int:
+    """The number of a stream, given by its name or number, else InputError."""
     if isinstance(stream, str):
         if stream not in STREAMS:
             raise InputError(f"stream must be one of {', '.join(STREAMS)}, got {stream!r}")
         return STREAMS[stream]
-    return _integer("stream", stream, 0, _RETRIES)
+    return whole("stream", stream, 0, _RETRIES - 1)
 
 
-def _layout(shape: Any, first: Any) -> tuple[tuple[int, ...], int, int]:
+def checked_layout(shape: Any, first: Any) -> tuple[tuple[int, ...], int, int]:
     """(shape as a tuple, number of samples, elements in each)."""
     lengths = shape if isinstance(shape, (tuple, list)) else (shape,)
-    lengths = tuple(_integer("a length in shape", n, 0, 2**63) for n in lengths)
+    lengths = tuple(whole("a length in shape", n, 0, 2**63 - 1) for n in lengths)
     samples, elements = (lengths or (1,))[0], math.prod(lengths[1:])
     if elements > 2**34:
         raise InputError(f"shape must have at most 2**34 elements a sample, got {elements}")
-    if _integer("first", first, 0, 2**32) + samples > 2**32:
+    if whole("first", first, 0, 2**32 - 1) + samples > 2**32:
         raise InputError(f"first + shape[0] must be at most 2**32, got {first} + {samples}")
     return lengths, samples, elements
 
@@ -329,10 +327,3 @@ def _counter(name: str, c: Any) -> NDArray[np.uint64]:
     if c.dtype.kind not in "iu" or (c.size and (int(c.min()) < 0 or int(c.max()) >= 2**32)):
         raise InputError(f"{name} must hold integers in [0, 2**32)")
     return np.asarray(c, np.uint64)
-
-
-def _float(dtype: DTypeLike) -> np.dtype[Any]:
-    dtype = np.dtype(dtype)
-    if dtype not in (np.float32, np.float64):
-        raise InputError(f"dtype must be float32 or float64, got {dtype}")
-    return dtype

@@ -46,7 +46,7 @@ class Row:
     bind: turns the caller's (args, kwargs) into (arrays, options), refusing what is unsupported.
     """
 
-    __slots__ = ("bind", "casts", "forward", "name", "variadic", "vjps")
+    __slots__ = ("__dict__", "bind", "casts", "forward", "name", "variadic", "vjps")
 
     def __init__(
         self,
@@ -68,6 +68,19 @@ class Row:
 
     def __repr__(self) -> str:
         return f"Row({self.name})"
+
+
+class JointRow(Row):
+    """A row whose vjps come from one function, `joint(g, z, *arguments)`, all at once.
+
+    Such is an operation that runs on a back end: its backward is one call for all arguments.
+    """
+
+    __slots__ = ("joint",)
+
+    def __init__(self, name: str, forward: Callable[..., Any], joint: Callable[..., Any]) -> None:
+        super().__init__(name, forward, (), lambda *args, **kwargs: (args, kwargs))
+        self.joint = joint
 
 
 ROWS: dict[Any, Row] = {}
@@ -115,7 +128,7 @@ def _stamp(dtype: Any, row: Row, args: Sequence[Any]) -> int:
 def _raise_mixed(row: Row, args: Sequence[Any]) -> NoReturn:
     kinds = [str(a.dtype) if hasattr(a, "dtype") else type(a).__name__ for a in args]
     raise TypeError(
-        f"{row.name}: mixed dtypes {', '.join(kinds)}; expected one float dtype throughout "
+        f"{row.name}: arguments must have one float dtype, got {', '.join(kinds)} "
         "(use Python numbers for constants, .astype for arrays)"
     )
 
@@ -157,7 +170,7 @@ class Tensor:
             raise TypeError("data is already a Tensor; its values are in .data")
         array = np.asarray(data)
         if array.dtype not in _FLOATS or not array.dtype.isnative:
-            raise TypeError(f"data has dtype {array.dtype}; expected native float32 or float64")
+            raise TypeError(f"data must be native float32 or float64, got {array.dtype}")
         self.data, self.grad = array, None
         self._row, self._args, self._options = None, (), _NO_OPTIONS
         self._index, self._version, self._stamp, self._checksums = next(_clock), 0, 0, None
@@ -457,7 +470,7 @@ def grad(
     """
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
-            raise InputError(f"inputs[{i}] is {type(x).__name__}; expected a Tensor")
+            raise InputError(f"inputs[{i}] must be a Tensor, got {type(x).__name__}")
     grads, _, owned = _pull_back(y, gradient, create_graph, inputs)
     found = [grads.get(id(x)) for x in inputs]
     return [_own(g, x, id(x) in owned or create_graph) for g, x in zip(found, inputs, strict=True)]
@@ -517,10 +530,13 @@ def _visit(
     _check_unwritten(node, row)
     values = args if create_graph else [a.data if type(a) is Tensor else a for a in args]
     z = node if create_graph else node.data
+    joint = row.joint(g, z, *values) if isinstance(row, JointRow) else None
     for i, a in enumerate(args):
         if type(a) is not Tensor or (wanted is not None and id(a) not in wanted):
             continue
-        if row.variadic:
+        if joint is not None:
+            gi = joint[i]
+        elif row.variadic:
             gi = row.vjps(i, g, z, *values, **options)
         elif row.vjps[i] is None:
             continue
@@ -548,7 +564,7 @@ def _accumulate(k: int, gi: Array, g: Array, grads: dict[int, Any], owned: set[i
 def _ancestors(root: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Computed Tensors behind root, newest first, and the leaves behind them."""
     if not isinstance(root, Tensor):
-        raise InputError(f"y is {type(root).__name__}; expected a Tensor (made inside no_grad?)")
+        raise InputError(f"y must be a Tensor, got {type(root).__name__} (made inside no_grad?)")
     seen, stack = {id(root)}, [root]
     nodes: list[Tensor] = []
     leaves: list[Tensor] = []
@@ -587,7 +603,7 @@ def _seed(root: Tensor, gradient: Array, create_graph: bool) -> Array:
         gradient = np.ones_like(root.data)
     if gradient.shape != root.shape or gradient.dtype != root.dtype:
         raise InputError(
-            f"gradient is {gradient.dtype}{gradient.shape}; expected {root.dtype}{root.shape}"
+            f"gradient must be {root.dtype}{root.shape}, got {gradient.dtype}{gradient.shape}"
         )
     if create_graph:
         return gradient if isinstance(gradient, Tensor) else Tensor(gradient)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -21,75 +20,8 @@ import numpy as np
 
 from core import convolution, special
 from core.errors import InputError
-from core.tensor import COMPOSED, CONSTANT, ROWS, Array, Options, Row, value
-
-Bound = tuple[tuple[Any, ...], Options]
-Vjp = Callable[..., Any]
-
-
-def row(
-    function: Any,
-    *vjps: Vjp | None,
-    options: tuple[str, ...] = (),
-    keywords: tuple[str, ...] = (),
-    key: Any = None,
-    casts: bool = False,
-) -> Row:
-    """Add a row for a NumPy function, ufunc, or one of our own.
-
-    options: what may follow the arrays by position or name, in the function's own order.
-    keywords: what may be given by name only.
-    key: where the table files the row, if not under the function itself.
-    """
-    name = getattr(key, "__name__", function.__name__)
-    made = Row(name, function, vjps, _binder(name, len(vjps), options, keywords), casts)
-    ROWS[key or function] = made
-    return made
-
-
-def _binder(name: str, arrays: int, options: tuple[str, ...], keywords: tuple[str, ...]) -> Any:
-    allowed = {*options, *keywords}
-
-    def bind(*args: Any, **kwargs: Any) -> Bound:
-        if not arrays <= len(args) <= arrays + len(options):
-            raise TypeError(
-                f"{name} on a Tensor takes {arrays} arrays and up to {len(options)} options by "
-                f"position, got {len(args)} arguments"
-            )
-        given = dict(zip(options, args[arrays:], strict=False))
-        for key, setting in kwargs.items():
-            if key not in allowed:
-                raise TypeError(f"{name}: keyword {key!r} is not supported on a Tensor")
-            given[key] = setting
-        return args[:arrays], given
-
-    return bind
-
-
-def _variadic(function: Any, vjp: Vjp, options: tuple[str, ...]) -> None:
-    """Add a row for a function of a sequence of arrays; `vjp(i, g, z, *arrays, **options)`."""
-    name = function.__name__
-    one = _binder(name, 1, options, ())
-
-    def bind(*args: Any, **kwargs: Any) -> Bound:
-        (arrays,), given = one(*args, **kwargs)
-        return tuple(arrays), given
-
-    def forward(*arrays: Any, **given: Any) -> Any:
-        return function(arrays, **given)
-
-    ROWS[function] = Row(name, forward, vjp, bind)
-
-
-def composed(function: Any) -> Callable[[Vjp], Vjp]:
-    """Say how a NumPy function is written in terms of rows."""
-
-    def note(definition: Vjp) -> Vjp:
-        COMPOSED[function] = definition
-        return definition
-
-    return note
-
+from core.rows import Bound, composed, row, variadic
+from core.tensor import CONSTANT, ROWS, Array, Options, Row, value
 
 # Arithmetic
 
@@ -389,8 +321,8 @@ def _stack_vjp(i: int, g: Array, z: Array, *arrays: Array, axis: int = 0) -> Arr
     return g[tuple(index)]
 
 
-_variadic(np.concatenate, _concatenate_vjp, ("axis",))
-_variadic(np.stack, _stack_vjp, ("axis",))
+variadic(np.concatenate, _concatenate_vjp, ("axis",))
+variadic(np.stack, _stack_vjp, ("axis",))
 
 
 def _pad_vjp(g: Array, z: Array, x: Array, pad_width: Any, **_: Any) -> Array:

@@ -6,16 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kernels.table import BackendError, Op, check, require, rows, twin
+from core.errors import BackendError
+from core.operation import register_twins
+from kernels.table import Op, check, require, rows
 
-__all__ = ["OPS", "BackendError", "Op", "check", "masked_attention", "rows", "twin"]
+__all__ = ["OPS", "BackendError", "Op", "check", "masked_attention", "rows"]
 
 
 def _key_numba_cache() -> None:
     """Key the cache by the sources: Numba doesn't see a change in a file it inlined from."""
     here = Path(__file__).parent
-    sources = b"".join(path.read_bytes() for path in sorted(here.glob("*_numba.py")))
-    key = hashlib.sha256(sources).hexdigest()[:16]
+    files = sorted(here.rglob("*_numba.py"))
+    sources = [path.relative_to(here).as_posix().encode() + path.read_bytes() for path in files]
+    key = hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
     os.environ.setdefault("NUMBA_CACHE_DIR", str(here / "__pycache__" / f"numba-{key}"))
     if "numba" in sys.modules:  # which has read its environment by now
         sys.modules["numba"].config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
@@ -24,13 +27,15 @@ def _key_numba_cache() -> None:
 _key_numba_cache()
 OPS = rows()
 """Name of the operation → its row."""
+for _op in OPS.values():
+    register_twins(_op)
 
 
 def __getattr__(name: str) -> Any:
     """`masked_attention` for torch tensors, found when asked for; BackendError without Triton."""
     if name == "masked_attention":
         require("triton")
-        from kernels.attention_torch import masked_attention
+        from kernels.attention.torch_function import masked_attention
 
         return masked_attention
     raise AttributeError(f"module 'kernels' has no attribute {name!r}")

@@ -24,9 +24,9 @@ from triton.compiler import ASTSource
 
 from core.errors import GenzooError, InputError
 from core.random import STREAMS
-from kernels import attention_triton as attention
-from kernels.diffusion_triton import step_kernel
-from kernels.philox_triton import BLOCK, draw_kernel
+from kernels.attention import twin_triton as attention
+from kernels.diffusion.twin_triton import step_kernel
+from kernels.philox.twin_triton import BLOCK, draw_kernel
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),

@@ -31,7 +31,7 @@ def device_for(name: str | None = None) -> Any:
 def check_device(name: str, device: Any) -> None:
     """InputError for the CPU, which runs these kernels only under Triton's interpreter."""
     if device.type == "cpu" and not INTERPRETED:
-        raise InputError(f"{name} is on the CPU; expected a GPU, or TRITON_INTERPRET=1")
+        raise InputError(f"{name} must be on a GPU (or set TRITON_INTERPRET=1), got the CPU")
 
 
 def on_device(name: str, array: Any) -> Any:

@@ -4,8 +4,8 @@ From a row come the property test, the rejection of every `wrong` twin, the benc
 the same check before it times anything) and a page of documentation. Implementations are named by
 string: a machine without Triton imports this and skips, visibly.
 
-A family of operations keeps its rows in `kernels/<family>_rows.py`, as a list `ROWS`, and its name
-in FAMILIES.
+A family of operations is a folder, `kernels/<family>/`; its rows are the list `ROWS` of `rows.py`
+there, and its name stands in FAMILIES.
 """
 
 from __future__ import annotations
@@ -19,15 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import GenzooError, InputError
+from core.errors import BackendError, InputError
 
 Arguments = dict[str, Any]
 NEEDS = {"numba": ("numba",), "triton": ("triton", "torch")}
 INSTALL = {"numba": "pip install numba", "triton": "pip install -e '.[gpu]' (Linux)"}
-
-
-class BackendError(GenzooError):
-    """An operation has no twin on the back end that was asked for, or the back end is missing."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +97,6 @@ def _resolve(path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
     function: Callable[..., Any] = getattr(import_module(module), name)
     return function
-
-
-def twin(name: str, where: str) -> Callable[..., Any]:
-    """The twin of operation `name` on back end `where`. Raises InputError or BackendError."""
-    ops = rows()
-    if name not in ops:
-        raise InputError(f"unknown operation {name!r}; known: {', '.join(ops)}")
-    return ops[name].load(where)
 
 
 def check(
@@ -237,7 +225,6 @@ FAMILIES = (
     "histogram",
     "masks",
     "attention",
-    "attention_backward",
     "philox",
     "sampling",
     "diffusion",
@@ -246,5 +233,5 @@ FAMILIES = (
 
 def rows() -> dict[str, Op]:
     """Name of the operation → its row, over all families."""
-    modules = [import_module(f"kernels.{family}_rows") for family in FAMILIES]
+    modules = [import_module(f"kernels.{family}.rows") for family in FAMILIES]
     return {op.name: op for module in modules for op in module.ROWS}

@@ -1,6 +1,6 @@
 """`python -m reference` is the command `genzoo`."""
 
-from reference.cli import main
+from reference.zoo.cli import main
 
 if __name__ == "__main__":
     main()

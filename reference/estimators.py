@@ -17,9 +17,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from core import Array
 from core.errors import InputError
-from reference.bernoulli_mixture import BernoulliMixture
-from reference.gaussian_naive_bayes import GaussianNaiveBayes
-from reference.naive_bayes import BernoulliNaiveBayes, CategoricalNaiveBayes
+from reference.counting.gaussian_naive_bayes import GaussianNaiveBayes
+from reference.counting.naive_bayes import BernoulliNaiveBayes, CategoricalNaiveBayes
+from reference.latent.bernoulli_mixture import BernoulliMixture
 
 
 def _seed(random_state: Any) -> int:
@@ -61,7 +61,7 @@ class _NaiveBayes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Position in `classes_` of one label or of each. InputError for one fit hasn't seen."""
         index = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
         if np.any(self.classes_[index] != y):
-            raise InputError(f"y is {y!r}; expected one of {', '.join(map(str, self.classes_))}")
+            raise InputError(f"y must be one of {', '.join(map(str, self.classes_))}, got {y!r}")
         return index
 
     def _checked(self, method: str, X: Array) -> Array:
@@ -77,7 +77,7 @@ class _NaiveBayes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class GaussianNaiveBayesClassifier(_NaiveBayes):
-    """`reference.gaussian_naive_bayes.GaussianNaiveBayes`; arguments as there."""
+    """`reference.counting.gaussian_naive_bayes.GaussianNaiveBayes`; arguments as there."""
 
     def __init__(
         self, *, variance_smoothing: float = 1e-9, priors: Any = None, random_state: Any = None
@@ -96,7 +96,7 @@ class GaussianNaiveBayesClassifier(_NaiveBayes):
 
 
 class BernoulliNaiveBayesClassifier(_NaiveBayes):
-    """`reference.naive_bayes.BernoulliNaiveBayes`; arguments as there.
+    """`reference.counting.naive_bayes.BernoulliNaiveBayes`; arguments as there.
 
     binarize: values above it become 1, the others 0.
     """
@@ -124,7 +124,7 @@ class BernoulliNaiveBayesClassifier(_NaiveBayes):
 
 
 class CategoricalNaiveBayesClassifier(_NaiveBayes):
-    """`reference.naive_bayes.CategoricalNaiveBayes`; arguments as there.
+    """`reference.counting.naive_bayes.CategoricalNaiveBayes`; arguments as there.
 
     levels: number of values; None takes one more than the largest in X.
     """
@@ -161,7 +161,7 @@ class CategoricalNaiveBayesClassifier(_NaiveBayes):
 
 
 class BernoulliMixtureDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
-    """`reference.bernoulli_mixture.BernoulliMixture`, fitted by at most `max_iter` steps of EM.
+    """`BernoulliMixture`, fitted by at most `max_iter` steps of EM.
 
     tol: EM ends when the mean log-likelihood changes by less, in nats. binarize: values above it
     become 1, the others 0.

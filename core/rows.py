@@ -1,0 +1,94 @@
+"""How a row comes into the table of derivatives.
+
+`row` files one for a function of NumPy's (core.vjps), `@differentiable` makes one of a function of
+ours where it is defined, so that there is no second form of it to call by mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any
+
+from core.tensor import COMPOSED, ROWS, Options, Row
+
+Bound = tuple[tuple[Any, ...], Options]
+Vjp = Callable[..., Any]
+
+
+def row(
+    function: Any,
+    *vjps: Vjp | None,
+    options: tuple[str, ...] = (),
+    keywords: tuple[str, ...] = (),
+    key: Any = None,
+    casts: bool = False,
+) -> Row:
+    """Add a row for a NumPy function, ufunc, or one of our own.
+
+    options: what may follow the arrays by position or name, in the function's own order.
+    keywords: what may be given by name only.
+    key: where the table files the row, if not under the function itself.
+    """
+    name = getattr(key, "__name__", function.__name__)
+    made = Row(name, function, vjps, _binder(name, len(vjps), options, keywords), casts)
+    ROWS[key or function] = made
+    return made
+
+
+def _binder(name: str, arrays: int, options: tuple[str, ...], keywords: tuple[str, ...]) -> Any:
+    allowed = {*options, *keywords}
+
+    def bind(*args: Any, **kwargs: Any) -> Bound:
+        if not arrays <= len(args) <= arrays + len(options):
+            raise TypeError(
+                f"{name} on a Tensor takes {arrays} arrays and up to {len(options)} options by "
+                f"position, got {len(args)} arguments"
+            )
+        given = dict(zip(options, args[arrays:], strict=False))
+        for key, setting in kwargs.items():
+            if key not in allowed:
+                raise TypeError(f"{name}: keyword {key!r} is not supported on a Tensor")
+            given[key] = setting
+        return args[:arrays], given
+
+    return bind
+
+
+def variadic(function: Any, vjp: Vjp, options: tuple[str, ...]) -> None:
+    """Add a row for a function of a sequence of arrays; `vjp(i, g, z, *arrays, **options)`."""
+    name = function.__name__
+    one = _binder(name, 1, options, ())
+
+    def bind(*args: Any, **kwargs: Any) -> Bound:
+        (arrays,), given = one(*args, **kwargs)
+        return tuple(arrays), given
+
+    def forward(*arrays: Any, **given: Any) -> Any:
+        return function(arrays, **given)
+
+    ROWS[function] = Row(name, forward, vjp, bind)
+
+
+def composed(function: Any) -> Callable[[Vjp], Vjp]:
+    """Say how a NumPy function is written in terms of rows."""
+
+    def note(definition: Vjp) -> Vjp:
+        COMPOSED[function] = definition
+        return definition
+
+    return note
+
+
+def differentiable(
+    *vjps: Vjp | None, options: tuple[str, ...] = (), keywords: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function of ours, plain NumPy on arrays, a row: it then takes Tensors as well.
+
+    Arguments as in `row`. The function's name becomes the row itself, documented as before.
+    """
+
+    def made(function: Callable[..., Any]) -> Any:
+        return update_wrapper(row(function, *vjps, options=options, keywords=keywords), function)
+
+    return made

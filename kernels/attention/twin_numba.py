@@ -1,0 +1,288 @@
+"""Masked attention on the CPU, a block of queries and keys at a time (row K4).
+
+Online softmax (Milakov & Gimelshein, 2018; Dao, FlashAttention-2, 2023): for each block of queries
+the largest score m, the sum Z and the output acc are kept and rescaled when a later block of keys
+raises m, so no (Q, K) array exists. Whole heads go to a thread each. Scores are held transposed,
+(keys, queries): every loop over them then runs along the queries and becomes SIMD code without
+reordering a sum. Blocks that no query sees are skipped, blocks that all see need no mask.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from threadpoolctl import ThreadpoolController
+
+from core.errors import InputError
+from kernels.masks.twin_numba import block_ranges, lower
+from reference.operations.attention import checked, fitted
+from reference.operations.masks import Intervals, Packed
+
+BLOCK = 128
+_TOGETHER = 4  # blocks of keys go into one product
+_how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
+LN2 = math.log(2)
+# 2^f for |f| ≤ ½: Taylor terms up to the last bit of each dtype, highest power first.
+EXP2 = {
+    dtype: tuple(np.array([LN2**n / math.factorial(n) for n in range(terms)][::-1], dtype))
+    for dtype, terms in (("float32", 8), ("float64", 14))
+}
+
+
+@njit(**_how)
+def exp2_row(s: Any, m: Any, bits: Any, c: Any) -> None:
+    """s[i] = 2^(s[i] − m[i]) for s ≤ m; 0 where that is no normal number.
+
+    bits: scratch, integers of the size of s, that hold the bit patterns of powers of two.
+    """
+    real = s.dtype.type
+    shift, bias = (23, 127) if s.itemsize == 4 else (52, 1023)
+    lowest, half, zero = real(1 - bias), real(0.5), real(0)
+    for i in range(s.size):
+        t = s[i] - m[i]
+        bounded = lowest if t < lowest else t
+        n = np.int32(bounded - half)  # the nearest integer, as t ≤ 0
+        f = bounded - real(n)
+        p = c[0]
+        for j in range(1, len(c)):
+            p = p * f + c[j]
+        bits[i] = (bits.dtype.type(n) + bias) << shift
+        s[i] = zero if t <= lowest else p
+    power = bits.view(s.dtype)
+    for i in range(s.size):
+        s[i] *= power[i]
+
+
+@njit(**_how)
+def hide_outside(s: Any, start: Any, stop: Any, j0: int, seen: Any) -> None:
+    """Scores s (keys, queries) outside the queries' intervals become −inf."""
+    hidden = s.dtype.type(-np.inf)
+    for j in range(s.shape[0]):
+        key, some = np.int32(j0 + j), 0
+        for i in range(s.shape[1]):
+            visible = (start[i] <= key) & (key < stop[i])
+            some += visible
+            s[j, i] = s[j, i] if visible else hidden
+        seen[j] = some
+
+
+@njit(**_how)
+def hide_unset(s: Any, packed: Any, j0: int, seen: Any) -> None:
+    """Scores s (keys, queries) whose bit is not set become −inf. packed: (queries, ⌈K/8⌉)."""
+    hidden = s.dtype.type(-np.inf)
+    for j in range(s.shape[0]):
+        byte, bit, some = (j0 + j) >> 3, (j0 + j) & 7, 0
+        for i in range(s.shape[1]):
+            visible = (packed[i, byte] >> bit) & 1
+            some += visible
+            s[j, i] = s[j, i] if visible else hidden
+        seen[j] = some
+
+
+@njit(**_how)
+def _hide(s: Any, b0: int, b1: int, ranges: Any, mask: Any, seen: Any) -> bool:
+    """Hide what the mask hides in the blocks b0 … b1 − 1 of keys; whether some weren't full."""
+    start, stop, packed = mask
+    partial = False
+    seen[:] = 1
+    for b in range(b0, b1):
+        if b < ranges[1] or b >= ranges[2]:
+            own = slice((b - b0) * BLOCK, (b - b0 + 1) * BLOCK)
+            if packed.size:
+                hide_unset(s[own], packed, b * BLOCK, seen[own])
+            else:
+                hide_outside(s[own], start, stop, b * BLOCK, seen[own])
+            partial = True
+    return partial
+
+
+@njit(**_how)
+def _softmax_block(
+    s: Any,
+    m: Any,
+    Z: Any,
+    acc: Any,
+    base: Any,
+    alpha: Any,
+    bits: Any,
+    c: Any,
+) -> None:
+    """Raise m to the block's largest scores, rescale Z and acc by α, turn s into weights."""
+    real = s.dtype.type
+    for i in range(m.size):
+        alpha[i] = m[i]
+    for j in range(s.shape[0]):
+        for i in range(m.size):
+            m[i] = s[j, i] if s[j, i] > m[i] else m[i]
+    for i in range(m.size):  # a query that has seen nothing yet: m = −inf, but −inf − m is NaN
+        base[i] = m[i] if m[i] > real(-np.inf) else real(0)
+    exp2_row(alpha, base, bits, c)
+    for i in range(m.size):
+        Z[i] *= alpha[i]
+        if alpha[i] != real(1):
+            for d in range(acc.shape[1]):
+                acc[i, d] *= alpha[i]
+    for j in range(s.shape[0]):
+        exp2_row(s[j], base, bits, c)
+        for i in range(m.size):
+            Z[i] += s[j, i]
+
+
+@njit(**_how)
+def _read_seen(v: Any, seen: Any, copy: Any) -> None:
+    """copy = v, with 0 for the keys that no query of the block sees: those may hold NaN."""
+    for j in range(v.shape[0]):
+        for d in range(v.shape[1]):
+            copy[j, d] = v[j, d] if seen[j] else v.dtype.type(0)
+
+
+@njit(**_how)
+def _finish(out: Any, m: Any, Z: Any) -> None:
+    """Divide by the sum; m becomes the logarithm of Σ exp in nats, −inf where nothing was seen."""
+    real = out.dtype.type
+    for i in range(m.size):
+        weight = real(1.0 / Z[i]) if Z[i] != 0.0 else real(0)
+        m[i] = (m[i] + real(np.log2(Z[i]))) * real(LN2)
+        for d in range(out.shape[1]):
+            out[i, d] *= weight
+
+
+@njit(**_how)
+def _attend_block(
+    q: Any, k: Any, v: Any, ranges: Any, mask: Any, work: Any, how: Any, acc: Any, m: Any
+) -> None:
+    """One block of queries q (n, D) → acc (n, D), m = lse (n,); how: factor, bits, c.
+
+    The factor scale·log2 e multiplies scores, not q: rounding q first would cost the small heads.
+    """
+    factor, bits, c = how
+    n, D = q.shape
+    square, copy, product, rows, sums = work
+    Z, base, alpha = sums[:n], rows[0, :n], rows[1, :n]
+    seen = np.empty(_TOGETHER * BLOCK, np.int64)
+    acc[:] = q.dtype.type(0)
+    Z[:] = 0.0  # float64: one term after the other, float32 would lose more than pairwise sums do
+    m[:] = q.dtype.type(-np.inf)
+    for b in range(ranges[0], ranges[3], _TOGETHER):
+        b1 = min(b + _TOGETHER, ranges[3])
+        j0, j1 = b * BLOCK, min(b1 * BLOCK, k.shape[0])
+        s = square[: (j1 - j0) * n].reshape((j1 - j0, n))
+        block_v = v[j0:j1]
+        np.dot(k[j0:j1], q.T, s)
+        for j in range(j1 - j0):
+            for i in range(n):
+                s[j, i] *= factor
+        if _hide(s, b, b1, ranges, mask, seen):
+            _read_seen(v[j0:j1], seen, copy)
+            block_v = copy[: j1 - j0]
+        _softmax_block(s, m, Z, acc, base, alpha, bits[:n], c)
+        np.dot(s.T, block_v, product[:n])
+        for i in range(n):
+            for d in range(D):
+                acc[i, d] += product[i, d]
+    _finish(acc, m, Z)
+
+
+@njit(parallel=True, **_how)
+def _attend(
+    q: Any,
+    k: Any,
+    v: Any,
+    ranges: Any,
+    masks: Any,
+    factor: Any,
+    no_bits: Any,
+    c: Any,
+    out: Any,
+    lse: Any,
+) -> None:
+    """Every head of q (B, H, Q, D) against its head of k, v (B, H_kv, K, D)."""
+    B, H, Q, D = q.shape
+    start, stop, packed = masks
+    group = H // k.shape[1]
+    for head in prange(B * H):
+        b, h = head // H, head % H
+        square = np.empty(_TOGETHER * BLOCK * BLOCK, q.dtype)
+        copy, product = np.empty((_TOGETHER * BLOCK, D), q.dtype), np.empty((BLOCK, D), q.dtype)
+        rows, bits = np.empty((2, BLOCK), q.dtype), np.empty(BLOCK, no_bits.dtype)
+        sums = np.empty(BLOCK, np.float64)
+        for block in range(ranges.shape[2]):
+            i0, i1 = block * BLOCK, min((block + 1) * BLOCK, Q)
+            _attend_block(
+                q[b, h, i0:i1],
+                k[b, h // group],
+                v[b, h // group],
+                ranges[b % ranges.shape[0], h % ranges.shape[1], block],
+                (
+                    start[b % start.shape[0], h % start.shape[1], i0:i1],
+                    stop[b % stop.shape[0], h % stop.shape[1], i0:i1],
+                    packed[b % packed.shape[0], h % packed.shape[1], i0:i1],
+                ),
+                (square, copy, product, rows, sums),
+                (factor, bits, c),
+                out[b, h, i0:i1],
+                lse[b, h, i0:i1],
+            )
+
+
+def masked_attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any = None,
+    *,
+    scale: float | None = None,
+    return_lse: bool = False,
+) -> Any:
+    """`masked_attention` for native float32 or float64 arrays, in O(S) memory.
+
+    Raises InputError as the definition does, and for arguments that aren't such arrays.
+    """
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
+            kind = getattr(x, "dtype", type(x).__name__)
+            raise InputError(f"{name} must be a float32 or float64 array, got {kind}")
+    mask, scale = checked(q, k, v, mask, scale)
+    B, H, Q, _ = q.shape
+    ranges, masks = lowered_blocks(lower(mask, Q, k.shape[2]), (B, H, Q))
+    out, lse = np.empty(q.shape, q.dtype), np.empty((B, H, Q), q.dtype)
+    no_bits = np.empty(0, np.int32 if q.dtype == np.float32 else np.int64)
+    factor = q.dtype.type(scale / LN2)
+    q = np.ascontiguousarray(q)
+    k, v = np.ascontiguousarray(k), np.ascontiguousarray(v)
+    with blas().limit(limits=1):
+        _attend(q, k, v, ranges, masks, factor, no_bits, EXP2[q.dtype.name], out, lse)
+    return (out, lse) if return_lse else out
+
+
+def lowered_blocks(mask: Intervals | Packed, shape: tuple[int, int, int]) -> tuple[Any, Any]:
+    """Block ranges (B', H', blocks, 4) and (start, stop, bits), B' and H' being 1 or B and H.
+
+    Either the intervals or the bits are empty.
+    """
+    q_len = shape[2]
+    if isinstance(mask, Intervals):
+        fitted(mask.start, shape)
+        ranges = block_ranges(mask, BLOCK, BLOCK)
+        found = (mask.start, mask.stop, np.empty((q_len, 0), np.uint8))
+    else:
+        fitted(mask.bits[..., :1], (*shape, 1))
+        every = np.array([0, 0, 0, -(-mask.k_len // BLOCK)], np.int32)
+        ranges = np.tile(every, (-(-q_len // BLOCK), 1))
+        found = (np.zeros(q_len, np.int32), np.zeros(q_len, np.int32), mask.bits)
+    return _batched(ranges, 2), (*(_batched(x, 1) for x in found[:2]), _batched(found[2], 2))
+
+
+def _batched(x: Any, ndim: int) -> Any:
+    """x with two leading axes, contiguous and writable: one type, one compiled version."""
+    return np.array(x if x.ndim > ndim else x[None, None], order="C")
+
+
+@cache
+def blas() -> ThreadpoolController:
+    """Every BLAS library that is loaded, so that each can be held to one thread."""
+    return ThreadpoolController().select(user_api="blas")

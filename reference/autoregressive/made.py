@@ -1,0 +1,149 @@
+"""MADE: an autoencoder that masks make autoregressive (Germain, Gregor, Murray & Larochelle 2015).
+
+Number the inputs 1 … D by their place in an order, and give every hidden unit k a degree m(k) < D:
+it may see the first m(k) inputs and no more. A connection that would break this is multiplied by 0,
+
+    h = g(b + (W ⊙ M^W) x),           M^W_{k,d} = 1 where m(k) ≥ d, else 0             Eqs. 6 and 8
+    logits = c + (V ⊙ M^V) h,         M^V_{d,k} = 1 where d > m(k), else 0             Eqs. 7 and 9
+
+so that output d sees the inputs before d, all of them, and one pass gives every conditional of
+
+    p(x) = Π_d p(x_d | x_<d).
+
+In a deeper network each layer's mask compares its degrees with those of the layer below. The same
+weights can serve many orders and degrees: a step of training uses one of K sets of masks, chosen at
+random, and p(x) is the average of the K probabilities.
+
+Two departures: x enters as ±1, so that a bit that is 0 differs from one that is masked, and degrees
+are dealt out evenly rather than drawn, so that no path from input to output is missing by chance.
+MISSION row A3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from core import Array, Tensor, no_grad, value
+from core.checks import binary, ordering, whole
+from core.functional import bernoulli_log_prob, linear, logsumexp, relu, sigmoid
+from core.operation import operation
+from core.random import Generator, integers, uniform
+
+
+class MADE:
+    """Distribution of binary x (B, dim); `hidden` lists the numbers of ReLU units, layer by layer.
+
+    masks: K. order: the variables from first to last, 0, 1, …, dim − 1 if not given; it belongs to
+    the first set of masks, the others have random orders. All have random degrees. `seed` names the
+    draw. Matrices are (inputs, outputs), the transposes of the paper's.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: Sequence[int] = (500,),
+        *,
+        masks: int = 1,
+        order: Sequence[int] | None = None,
+        seed: int = 0,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.dim, self.masks, self.dtype = whole("dim", dim, 1), whole("masks", masks, 1), dtype
+        sizes = [dim, *(whole("hidden", n, 1) for n in hidden)]
+        rng = Generator(seed, stream="init")
+        self.W = [Tensor(rng.normal(s, dtype=dtype) * math.sqrt(2 / s[0])) for s in pairwise(sizes)]
+        self.b = [Tensor(np.zeros(n, dtype)) for n in sizes[1:]]
+        self.V = Tensor(rng.normal((sizes[-1], dim), dtype=dtype) / math.sqrt(sizes[-1]))
+        self.c = Tensor(np.zeros(dim, dtype))
+        rng = Generator(seed, stream="order")
+        first, others = ordering("order", order, dim), range(masks - 1)
+        self.orders = np.stack([first, *(rng.permutation(dim) for _ in others)])  # (K, D)
+        self.m = [self._degrees(n, rng) for n in sizes[1:]]  # per layer (K, units)
+
+    @property
+    def order(self) -> Any:
+        """The variables from first to last in the first set of masks, (D,)."""
+        return self.orders[0]
+
+    @property
+    def resamples(self) -> bool:
+        """Whether training sees one of several sets of masks, and evaluation their average."""
+        return self.masks > 1
+
+    def conditionals(self, x: Array, k: int = 0) -> Array:
+        """Logits of p(x_i = 1 | x_<i) under the k-th set of masks, (B, dim), of x (B, dim)."""
+        return made_logits(binary(x, self.dim), self._layers(k))
+
+    def log_prob(self, x: Array) -> Array:
+        """log p(x) = log (1/K) Σ_k p_k(x) in nats, (B,), of x (B, dim)."""
+        log_p = np.stack([self._log_prob(x, k) for k in range(self.masks)])  # (K, B)
+        return logsumexp(log_p, axis=0) - math.log(self.masks)
+
+    def loss(self, x: Array, y: Any, rng: Generator) -> Array:
+        """Mean negative log-likelihood of a batch, in nats, under masks that `rng` chooses."""
+        return -np.mean(self._log_prob(x, int(rng.integers(0, self.masks, ()))))
+
+    def validation_loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
+        """Mean negative log-likelihood of a batch, in nats, of the average over masks."""
+        with no_grad():
+            return -np.mean(self.log_prob(x))
+
+    def sample(self, n: int, *, seed: int = 0) -> Any:
+        """n draws (n, dim): for each a set of masks, then one variable after another in order."""
+        u = uniform(seed, (n, self.dim), dtype=self.dtype)
+        chosen = integers(seed, 0, self.masks, (n,), stream="order")
+        x = np.zeros((n, self.dim), self.dtype)
+        for k in np.unique(chosen):
+            x[chosen == k] = self._sample(u[chosen == k], k)
+        return x
+
+    def _sample(self, u: Any, k: int) -> Any:
+        layers = [(value(W), value(b)) for W, b in self._layers(k)]
+        return made_sample(u, layers, self.orders[k])
+
+    def _log_prob(self, x: Array, k: int) -> Array:
+        return np.sum(bernoulli_log_prob(x, self.conditionals(x, k)), axis=-1)
+
+    def _degrees(self, units: int, rng: Generator) -> Any:
+        """K shuffles of 1, …, D − 1, 1, …: with at least D − 1 units no path is lost. (K, units)"""
+        shuffled = [rng.permutation(units) for _ in range(self.masks)]
+        return 1 + np.stack(shuffled) % max(self.dim - 1, 1)
+
+    def _layers(self, k: int) -> list[tuple[Array, Array]]:
+        """(W ⊙ M^W, b) of each hidden layer and, last, (V ⊙ M^V, c)."""
+        M = self._masks(k)
+        rows = zip([*self.W, self.V], M, [*self.b, self.c], strict=True)
+        return [(W * M_W, b) for W, M_W, b in rows]
+
+    def _masks(self, k: int) -> list[Any]:
+        """M of each W and, last, of V, as (inputs, outputs)."""
+        place = 1 + np.argsort(self.orders[k])  # d of every variable, (D,)
+        m = [place, *(layer[k] for layer in self.m)]
+        M_W = [below[:, None] <= above for below, above in pairwise(m)]  # Eq. 8
+        return [M.astype(self.dtype) for M in (*M_W, m[-1][:, None] < place)]  # Eq. 9
+
+
+def made_logits(x: Array, layers: list[tuple[Array, Array]]) -> Array:
+    """Eqs. 6 to 9 in one pass, bits x (B, D) → logits (B, D); layers as in `made_sample`."""
+    *hidden, (V, c) = layers
+    h = 2 * x - 1
+    for W, b in hidden:
+        h = relu(linear(h, W, b))
+    return linear(h, V, c)
+
+
+@operation
+def made_sample(u: Any, layers: list[tuple[Any, Any]], order: Any) -> Any:
+    """Bits x (n, D) from uniforms u (n, D) in D passes, each of which decides one variable.
+
+    layers: (W ⊙ M, b) of each layer. The last pass alone would do for units computed by degree.
+    """
+    x = np.zeros_like(u)
+    for i in order:
+        x[:, i] = u[:, i] < sigmoid(made_logits(x, layers)[:, i])
+    return x

@@ -1,0 +1,56 @@
+"""What the models that count share: discrete data, relative frequencies, and drawing from them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from core import Array
+from core.errors import InputError
+from core.functional import logsumexp
+
+MOST_CELLS = 2**26
+"""The largest table that is built (half a gigabyte); beyond it lies the curse of dimensionality."""
+
+
+def log_frequencies(counts: Array, alpha: float = 0.0) -> Array:
+    """log π̂_k = log (n_k + α) / (n + αK) over the last axis: counts (…, K) → float64 (…, K).
+
+    alpha: pseudo-count of every value; 0 is maximum likelihood, 1 is Laplace's rule. Where nothing
+    was counted and α = 0 every π has the same likelihood, and the uniform one is returned.
+    """
+    K = counts.shape[-1]
+    n = counts.sum(axis=-1, keepdims=True) + alpha * K  # (…, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(n > 0, np.log(counts + alpha) - np.log(n), -math.log(K))
+
+
+def draw(p: Array, u: Array) -> Array:
+    """Value k with probability p_k: p (…, K) and uniform u (…) in [0, 1) → int64 (…).
+
+    The inverse of the survival function, k = Σ_j [u < p_{j+1} + … + p_{K−1}], so that a binary
+    variable is [u < p_1] and a value of probability 0 is never drawn.
+    """
+    tail = np.cumsum(p[..., ::-1], axis=-1)[..., -2::-1]  # P(x > j), (…, K−1)
+    return np.sum(u[..., None] < tail, axis=-1)
+
+
+def posterior(log_joint: Array) -> Array:
+    """Bayes' rule p(z | x) = p(z, x) / Σ_z p(z, x): log p(z, x) (B, Z) → (B, Z).
+
+    InputError for an x of probability 0 under every z, where the rule says nothing.
+    """
+    log_p = logsumexp(log_joint, axis=1, keepdims=True)
+    if np.isneginf(log_p).any():
+        raise InputError(
+            f"x must have probability > 0 in every row, got {np.isneginf(log_p).sum()} rows without"
+        )
+    return np.exp(log_joint - log_p)
+
+
+def fitted(n: Any, model: object) -> None:
+    """InputError if the number of examples behind the counts is 0."""
+    if not n > 0:
+        raise InputError(f"the {type(model).__name__} model has seen no x yet; call fit first")

@@ -1,0 +1,157 @@
+"""Naive Bayes with real features: Gaussian, or as the data are (kernel density).
+
+    p(x_j | y) = exp(−(x_j − μ_yj)² / 2σ²_yj) / √(2πσ²_yj)
+
+with the class's own mean and variance, so the log-odds of two classes are quadratic in x; they are
+linear where the classes share the variance. Bayes' rule itself is `reference.counting.naive_bayes`.
+
+Lecture 004; Chan, Golub & LeVeque 1979 for moments of data that come in parts. MISSION row H3, H4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from core import Array
+from core.checks import number, numbers
+from core.errors import InputError
+from core.functional import logsumexp, normal_log_prob, one_hot
+from core.random import normal, uniform
+from reference.counting.frequencies import fitted
+from reference.counting.naive_bayes import NaiveBayes
+
+
+class GaussianNaiveBayes(NaiveBayes):
+    """Real features: p(x_j | y) = N(x_j; μ_yj, σ²_yj), the class's mean and variance (ddof 0).
+
+    variance_smoothing: every σ² grows by this fraction of the largest variance among the features
+    (of 1, if all are constant), or a pixel that is the same throughout a class would have σ = 0.
+    The rest as in NaiveBayes.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        classes: int,
+        *,
+        variance_smoothing: float = 1e-9,
+        priors: Sequence[float] | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.variance_smoothing = number("variance_smoothing", variance_smoothing, least=0)
+        super().__init__(dim, classes, priors, dtype)
+
+    def variance(self) -> Array:
+        """σ² (classes, dim), smoothed. InputError if one of them is 0 all the same."""
+        n = self.class_counts[:, None]
+        fitted(n.sum(), self)
+        centre = np.sum(n * self.mean, axis=0) / n.sum()
+        total = np.sum(self.squares + n * (self.mean - centre) ** 2, axis=0) / n.sum()
+        largest = total.max() if total.max() > 0 else 1.0
+        variance = self.squares / np.maximum(n, 1) + self.variance_smoothing * largest
+        if not (variance > 0).all():
+            raise InputError("variance_smoothing must be > 0 as a feature has variance 0, got 0")
+        return variance
+
+    def log_likelihood(self, x: Array) -> Array:
+        """log p(x | y) in nats (B, classes), of real x (B, dim)."""
+        x = self._read(x)
+        classes = zip(self.mean, 0.5 * np.log(self.variance()), strict=True)
+        return np.stack([normal_log_prob(x, mu, s).sum(axis=1) for mu, s in classes], axis=1)
+
+    def _read(self, x: Array) -> Array:
+        return numbers(x, self.dim).astype(np.float64)
+
+    def _free(self) -> int:
+        return 2 * self.classes * self.dim
+
+    def _zeros(self) -> None:
+        self.mean = np.zeros((self.classes, self.dim))
+        self.squares = np.zeros((self.classes, self.dim))  # Σ (x − mean)² over the class
+
+    def _count(self, x: Array, y: Array) -> None:
+        """Merge the moments of two parts (Chan, Golub & LeVeque 1979, Eq. 2.1)."""
+        r, n = one_hot(y, self.classes, np.float64), self.class_counts[:, None]
+        m = r.sum(axis=0)[:, None]  # (classes, 1)
+        mean = r.T @ x / np.maximum(m, 1)
+        delta = mean - self.mean
+        self.mean += delta * m / np.maximum(n + m, 1)
+        self.squares += r.T @ (x - mean[y]) ** 2 + delta**2 * n * m / np.maximum(n + m, 1)
+
+    def _draw(self, y: Array, seed: int) -> Array:
+        z = normal(seed, (len(y), self.dim), dtype=np.float64)
+        return self.mean[y] + np.sqrt(self.variance())[y] * z
+
+
+class SharedVarianceNaiveBayes(GaussianNaiveBayes):
+    """Gaussian features whose variance is the same for all classes: σ²_j = Σ_y n_y σ²_yj / n.
+
+    The log-odds are linear in x: the generative twin of logistic regression (MISSION row H5).
+    """
+
+    def variance(self) -> Array:
+        """σ² (classes, dim), smoothed, every row the same."""
+        n = self.class_counts[:, None]
+        pooled = np.sum(n * super().variance(), axis=0) / n.sum()
+        return np.broadcast_to(pooled, self.mean.shape)
+
+    def _free(self) -> int:
+        return (self.classes + 1) * self.dim
+
+
+class KernelNaiveBayes(NaiveBayes):
+    """Real features: p(x_j | y) = (1/n_y) Σ_i N(x_j; x_ij, h²) over the class's examples i.
+
+    bandwidth: h, in the units of x. It keeps the data, so its size is known only after fit, and it
+    is no row of MODELS. The rest as in NaiveBayes. Rosenblatt 1956; John & Langley 1995.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        classes: int,
+        *,
+        bandwidth: float = 1.0,
+        priors: Sequence[float] | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.bandwidth = number("bandwidth", bandwidth, above=0)
+        super().__init__(dim, classes, priors, dtype)
+
+    def log_likelihood(self, x: Array) -> Array:
+        """log p(x | y) in nats (B, classes), of real x (B, dim); −∞ for a class never seen."""
+        x = self._read(x)
+        return np.stack([self._log_density(x, data) for data in self.examples], axis=1)
+
+    def _log_density(self, x: Array, data: Array) -> Array:
+        if len(data) == 0:
+            return np.full(len(x), -np.inf)
+        log_h, total = math.log(self.bandwidth), np.zeros(len(x))
+        for x_j, data_j in zip(x.T, data.T, strict=True):
+            kernels = normal_log_prob(x_j[:, None], data_j, log_h)  # (B, n_y)
+            total += logsumexp(kernels, axis=1) - math.log(len(data))
+        return total
+
+    def _read(self, x: Array) -> Array:
+        return numbers(x, self.dim).astype(np.float64)
+
+    def _free(self) -> int:
+        return sum(examples.size for examples in self.examples)
+
+    def _zeros(self) -> None:
+        self.examples = [np.zeros((0, self.dim)) for _ in range(self.classes)]
+
+    def _count(self, x: Array, y: Array) -> None:
+        self.examples = [np.concatenate([e, x[y == c]]) for c, e in enumerate(self.examples)]
+
+    def _draw(self, y: Array, seed: int) -> Array:
+        """Each feature near that of an example of its own: independent given the class."""
+        u = uniform(seed, (len(y), self.dim), dtype=np.float64)
+        z = normal(seed, (len(y), self.dim), stream="noise", dtype=np.float64)
+        i = (u * self.class_counts[y][:, None]).astype(np.int64)  # (n, dim)
+        x = [self.examples[c][i_n, np.arange(self.dim)] for c, i_n in zip(y, i, strict=True)]
+        return np.reshape(x, z.shape) + self.bandwidth * z

@@ -1,0 +1,181 @@
+"""Markov chains by counting: the rungs between independence and the full joint table.
+
+The chain rule p(x) = Π_j p(x_j | x_1 … x_{j−1}) with all but the last d variables forgotten:
+
+    p(x) = Π_j p(x_j | x_{j−d} … x_{j−1}),      p̂(x_j = k | c) = (N_j[c, k] + α) / (N_j[c] + αK)
+
+with one table for every position j. Order 0 is independence, order m − 1 the full joint table, and
+for binary variables the free parameters number 2^d (m − d + 1) − 1: m, 2m − 1, …, 2^m − 1. A chain
+that is the same at all positions has 3.
+
+Markov 1906; lecture 002. MISSION row H2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core import Array
+from core.checks import categories, number, some, whole
+from core.errors import InputError
+from core.operation import operation
+from core.random import uniform
+from reference.counting.frequencies import MOST_CELLS, draw, fitted, log_frequencies
+
+
+def num_parameters(dim: int, order: int, levels: int = 2) -> int:
+    """Free parameters of position-specific tables, exactly: K^d − 1 + (m − d)(K − 1) K^d.
+
+    The first d positions together are a joint table of d variables, the other m − d have K^d
+    contexts each. For K = 2 that is 2^d (m − d + 1) − 1. InputError unless 0 ≤ order < dim.
+    """
+    m, K = whole("dim", dim, 1), whole("levels", levels, 2)
+    d = whole("order", order, 0)
+    if d >= m:
+        raise InputError(f"order must be at most dim − 1 = {m - 1}, got {d}")
+    return int(K**d - 1 + (m - d) * (K - 1) * K**d)
+
+
+class MarkovTable:
+    """p(x) of x (B, dim) with values 0, …, levels − 1, each given the `order` before it.
+
+    alpha: pseudo-count of every value in every context; with 0 (maximum likelihood) what was never
+    seen is impossible, and a context never seen is uniform. dtype: the samples'. Counts and
+    log-probabilities are int64 and float64. Raises InputError for tables of more than 2²⁶ entries.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        order: int = 1,
+        levels: int = 2,
+        alpha: float = 1.0,
+        dtype: Any = np.float32,
+    ) -> None:
+        size = num_parameters(dim, order, levels)
+        if size > MOST_CELLS:
+            raise InputError(
+                f"order is {order}: 2**{size.bit_length() - 1} parameters or more to count; "
+                "expected at most 2**26"
+            )
+        self.dim, self.order, self.levels, self.dtype = dim, order, levels, np.dtype(dtype)
+        self.alpha = number("alpha", alpha, least=0)
+        self.counts = [
+            np.zeros((levels ** min(j, order), levels), np.int64) for j in range(dim)
+        ]  # dim × (contexts, K)
+
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters: each context's distribution has K − 1."""
+        return sum(len(table) * (self.levels - 1) for table in self.counts)
+
+    def fit(self, x: Array, y: Any = None) -> MarkovTable:
+        """Count x (B, dim), forgetting what was counted before; labels are not used."""
+        x = categories(some(x), self.dim, self.levels)
+        for table in self.counts:
+            table[...] = 0
+        return self.partial_fit(x)
+
+    def partial_fit(self, x: Array, y: Any = None) -> MarkovTable:
+        """Count x (B, dim) on top of what was counted before."""
+        x = categories(x, self.dim, self.levels)
+        for table, c, x_j in zip(self.counts, self._contexts(x), x.T, strict=True):
+            np.add.at(table, (c, x_j), 1)
+        return self
+
+    def log_prob(self, x: Array) -> Array:
+        """log p(x) in nats (B,), of x (B, dim)."""
+        x = categories(x, self.dim, self.levels)
+        return np.take_along_axis(self._log_tables(x), x[..., None], axis=-1)[..., 0].sum(axis=1)
+
+    def conditionals(self, x: Array) -> Array:
+        """What the past of each x_j says of it: log p(· | past) (B, dim, K); for K = 2 the logit
+        log p(1 | past) − log p(0 | past), (B, dim).
+        """
+        log_p = self._log_tables(categories(x, self.dim, self.levels))
+        return log_p[..., 1] - log_p[..., 0] if self.levels == 2 else log_p
+
+    def sample(self, n: int, *, seed: int = 0) -> Array:
+        """n sequences (n, dim), position after position."""
+        fitted(self.counts[0].sum(), self)
+        u = uniform(seed, (n, self.dim), dtype=np.float64)
+        x = np.zeros((n, self.dim), np.int64)
+        c = np.zeros(n, np.int64)
+        for j, table in enumerate(self.counts):
+            x[:, j] = draw(np.exp(log_frequencies(table, self.alpha)[c]), u[:, j])
+            c = self._next(c, x[:, j])
+        return x.astype(self.dtype)
+
+    def _log_tables(self, x: Array) -> Array:
+        """log p(· | past of x_j), (B, dim, K)."""
+        fitted(self.counts[0].sum(), self)
+        rows = zip(self.counts, self._contexts(x), strict=True)
+        return np.stack([log_frequencies(table, self.alpha)[c] for table, c in rows], axis=1)
+
+    def _contexts(self, x: Array) -> list[Any]:
+        """For each position the last d values before it, read as a number in base K: dim × (B,)."""
+        contexts = [np.zeros(len(x), np.int64)]
+        for x_j in x.T[:-1]:
+            contexts.append(self._next(contexts[-1], x_j))
+        return contexts
+
+    def _next(self, c: Any, x_j: Any) -> Array:
+        return (c * self.levels + x_j) % self.levels**self.order
+
+
+class HomogeneousChain:
+    """A first-order chain with one transition table for all positions: K² − 1 free parameters.
+
+    alpha, dtype: as in MarkovTable.
+    """
+
+    def __init__(
+        self, dim: int, *, levels: int = 2, alpha: float = 1.0, dtype: Any = np.float32
+    ) -> None:
+        self.dim, self.levels = whole("dim", dim, 1), whole("levels", levels, 2)
+        self.alpha, self.dtype = number("alpha", alpha, least=0), np.dtype(dtype)
+        self.first = np.zeros(levels, np.int64)  # (K,) counts of x_1
+        self.transitions = np.zeros((levels, levels), np.int64)  # (K, K) counts of x_{j−1} → x_j
+
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters: K − 1 for x_1, K − 1 for each row of transitions."""
+        return (self.levels - 1) * (1 + len(self.transitions))
+
+    def fit(self, x: Array, y: Any = None) -> HomogeneousChain:
+        """Count x (B, dim), forgetting what was counted before; labels are not used."""
+        x = categories(some(x), self.dim, self.levels)
+        self.first[...], self.transitions[...] = 0, 0
+        np.add.at(self.first, x[:, 0], 1)
+        np.add.at(self.transitions, (x[:, :-1], x[:, 1:]), 1)
+        return self
+
+    def log_prob(self, x: Array) -> Array:
+        """log p(x) in nats (B,), of x (B, dim)."""
+        fitted(self.first.sum(), self)
+        x = categories(x, self.dim, self.levels)
+        steps = log_frequencies(self.transitions, self.alpha)[x[:, :-1], x[:, 1:]]  # (B, dim − 1)
+        return np.asarray(log_frequencies(self.first, self.alpha)[x[:, 0]] + steps.sum(axis=1))
+
+    def sample(self, n: int, *, seed: int = 0) -> Array:
+        """n sequences (n, dim), position after position."""
+        fitted(self.first.sum(), self)
+        u = uniform(seed, (n, self.dim), dtype=np.float64)
+        counts = self.first, self.transitions
+        first, transitions = (np.exp(log_frequencies(c, self.alpha)) for c in counts)
+        return chain_sample(u, first, transitions).astype(self.dtype)
+
+
+@operation
+def chain_sample(u: Any, first: Any, transitions: Any) -> Any:
+    """Values int64 (n, D) from uniforms u (n, D): x_1 from first (K,), x_j from row x_{j−1}.
+
+    transitions: (K, K), a distribution in each row.
+    """
+    x = np.zeros(u.shape, np.int64)
+    for j, u_j in enumerate(u.T):
+        x[:, j] = draw(transitions[x[:, j - 1]] if j else first, u_j)
+    return x

@@ -1,0 +1,25 @@
+"""Diffusion: data become noise by small steps, and a network learns to undo each.
+
+    q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I)        from data to noise, no learning
+    p(x_{t−1} | x_t) = N(μ_θ(x_t, t), σ_t² I)      from noise to data
+
+Read `schedule` (the ᾱ), then `ddpm`; one step of sampling is an operation of its own, in
+`reference/operations/diffusion_step.py`. MISSION rows D1 to D8.
+"""
+
+from reference.table import WARM_COSINE, Demo, Model, dim_and_levels
+
+ROWS = [
+    Model(
+        "ddpm", "reference.diffusion.ddpm:DDPM", "diffusion", ("D1", "D2", "D3"), "continuous",
+        title="Denoising diffusion", year=2020, parents=("vae",),
+        tiny={"dim": 2, "steps": 8, "hidden": 8, "blocks": 1},
+        arguments=dim_and_levels,
+        demos=(
+            Demo("digits", {"hidden": 256, "blocks": 2, "steps": 200},
+                 {**WARM_COSINE, "epochs": 240, "batch_size": 100, "lr": 2e-3}),
+            Demo("eight-gaussians", {"hidden": 96, "blocks": 2, "steps": 100},
+                 {**WARM_COSINE, "epochs": 60, "batch_size": 200, "lr": 4e-3}),
+        ),
+    ),
+]  # fmt: skip

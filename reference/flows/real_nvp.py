@@ -1,0 +1,118 @@
+"""RealNVP: an invertible network made of affine couplings (Dinh, Sohl-Dickstein & Bengio 2017).
+
+A standard normal z is turned into x = g(z), step by step, each step invertible in closed form with
+a triangular Jacobian. With f = g⁻¹ the change of variables gives the density exactly:
+
+    log p(x) = log N(f(x); 0, I) + log |det ∂f/∂x|                                            Eq. 3
+
+A coupling leaves the coordinates with b = 1 as they are, and scales and shifts the others by any
+function of those: it needs no inverse of s and t. The mask alternates from layer to layer.
+
+MISSION row N1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from core import Array, Tensor, no_grad
+from core.checks import real, whole
+from core.functional import relu
+from core.random import Generator, normal
+from reference.layers.mlp import MLP
+
+
+class Coupling:
+    """Affine coupling: y = b⊙x + (1 − b)⊙(x⊙exp(s(b⊙x)) + t(b⊙x)), Eq. 9.
+
+    b (D,): 1 where the input passes unchanged, 0 where it is changed.
+    """
+
+    def __init__(self, b: Any, hidden: Sequence[int], rng: Generator) -> None:
+        self.b = b
+        self.scale = Tensor(np.ones_like(b))
+        # last_gain 0 makes s = t = 0: every layer starts as the identity.
+        sizes, gain = (b.size, *hidden, 2 * b.size), math.sqrt(2)
+        self.network = MLP(sizes, rng, activation=relu, gain=gain, last_gain=0.0, dtype=b.dtype)
+        # Spread the kinks of the first ReLUs over the data: with biases 0 they all meet at x = 0.
+        first = self.network.layers[0].b
+        first[...] = 4 * rng.uniform(first.shape, dtype=b.dtype) - 2
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        """x (B, D) → y (B, D) and log |det ∂y/∂x| (B,), Eqs. 9 and 6."""
+        s, t = self._s_and_t(self.b * x)
+        return x * np.exp(s) + t, np.sum(s, axis=-1)
+
+    def inverse(self, y: Array) -> tuple[Array, Array]:
+        """y (B, D) → x (B, D) and log |det ∂x/∂y| (B,), Eq. 8."""
+        s, t = self._s_and_t(self.b * y)  # y = x where b = 1, so s and t are the same as forward
+        return (y - t) * np.exp(-s), -np.sum(s, axis=-1)
+
+    def _s_and_t(self, passed: Array) -> tuple[Array, Array]:
+        """Log-scale s and shift t (B, D), 0 where b = 1; |s| is bounded by a learned scale."""
+        h = self.network(passed)  # (B, 2D)
+        s, t = np.split(h, 2, axis=-1)
+        changed = 1.0 - self.b
+        return changed * (self.scale * np.tanh(s)), changed * t
+
+
+class RealNVP:
+    """Density of x (B, dim), any reals, as a chain of `layers` couplings from a standard normal.
+
+    hidden: widths of the ReLU network that gives each coupling its s and t. The paper's batch
+    normalisation between the layers is left out.
+
+    Raises InputError for dim < 2, where a coupling has nothing to condition on.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        layers: int = 12,
+        hidden: Sequence[int] = (64, 64),
+        *,
+        seed: int = 0,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.dim, self.dtype = whole("dim", dim, 2), np.dtype(dtype)
+        rng = Generator(seed, stream="init")
+        sides = [np.arange(dim) % 2 == k % 2 for k in range(whole("layers", layers, 1))]
+        self.couplings = [Coupling(b.astype(dtype), hidden, rng) for b in sides]
+
+    def forward(self, z: Array) -> tuple[Array, Array]:
+        """z (B, dim) → x = g(z) (B, dim) and log |det ∂x/∂z| (B,)."""
+        x = z
+        log_abs_det_jacobian = 0.0
+        for coupling in self.couplings:
+            x, log_det = coupling.forward(x)
+            log_abs_det_jacobian = log_abs_det_jacobian + log_det
+        return x, log_abs_det_jacobian
+
+    def inverse(self, x: Array) -> tuple[Array, Array]:
+        """x (B, dim) → z = f(x) (B, dim) and log |det ∂z/∂x| (B,)."""
+        z = x
+        log_abs_det_jacobian = 0.0
+        for coupling in reversed(self.couplings):
+            z, log_det = coupling.inverse(z)
+            log_abs_det_jacobian = log_abs_det_jacobian + log_det
+        return z, log_abs_det_jacobian
+
+    def log_prob(self, x: Array) -> Array:
+        """log p(x) in nats, (B,), of x (B, dim)."""
+        z, log_abs_det_jacobian = self.inverse(real(x, self.dim))
+        log_p_z = -0.5 * np.sum(z * z, axis=-1) - 0.5 * math.log(2 * math.pi) * self.dim
+        return log_p_z + log_abs_det_jacobian  # Eq. 3
+
+    def loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
+        """Mean negative log-likelihood of a batch, in nats; labels and rng are not used."""
+        return -np.mean(self.log_prob(x))
+
+    def sample(self, n: int, *, seed: int = 0) -> Any:
+        """n points (n, dim): x = g(z) of standard normal z."""
+        z = normal(seed, (n, self.dim), stream="latent", dtype=self.dtype)
+        with no_grad():
+            return self.forward(z)[0]

@@ -1,0 +1,28 @@
+"""Latent-variable models: something unseen, z, explains what is seen.
+
+    p(x) = Σ_z p(z) p(x|z)   or   ∫ p(z) p(x|z) dz;      p(z|x) = p(z) p(x|z) / p(x)
+
+Where the sum can be done, EM climbs the likelihood (`bernoulli_mixture`); where the integral can't,
+a network proposes z and the likelihood is bounded (`vae`). MISSION rows L1 to L6.
+"""
+
+from reference.table import Demo, Model, dim
+
+ROWS = [
+    Model(
+        "bernoulli-mixture", "reference.latent.bernoulli_mixture:BernoulliMixture",
+        "mixture", ("L1",), "binary",
+        title="Bernoulli mixture by EM", year=1977, parents=("naive-bayes",),
+        tiny={"dim": 6, "components": 3},
+        arguments=dim,
+        demos=(Demo("digits", {"components": 80, "alpha": 0.1}, {"epochs": 60}),),
+    ),
+    Model(
+        "vae", "reference.latent.vae:VAE", "latent", ("L5",), "binary",
+        title="Variational autoencoder", year=2013, parents=("bernoulli-mixture",),
+        tiny={"dim": 6, "latent": 1, "hidden": [8]},
+        arguments=dim,
+        demos=(Demo("digits", train={"epochs": 150, "batch_size": 32, "lr": 3e-3,
+                                     "schedule": "cosine"}),),
+    ),
+]  # fmt: skip

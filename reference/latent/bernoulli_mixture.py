@@ -1,0 +1,111 @@
+"""A mixture of Bernoulli products, fitted by expectation–maximisation.
+
+First a component z ~ Categorical(π), then independent pixels x_j ~ Bernoulli(μ_zj):
+
+    p(x) = Σ_k π_k Π_j μ_kj^{x_j} (1 − μ_kj)^{1 − x_j}
+
+It is naive Bayes with classes that nobody told us. EM alternates between guessing and counting:
+
+    E    r_ik = p(z = k | x_i)                              by Bayes' rule
+    M    π_k = Σ_i r_ik / n,     μ_kj = (Σ_i r_ik x_ij + α) / (Σ_i r_ik + 2α)
+
+and with α = 0 the likelihood never falls. With α > 0 what never falls is the likelihood times the
+priors Beta(μ_kj; 1 + α, 1 + α): Σ_i log p(x_i) + α Σ_kj log μ_kj (1 − μ_kj).
+
+Dempster, Laird & Rubin 1977; Bishop 2006, section 9.3.3. MISSION row L1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core import Array
+from core.checks import categories, number, some, whole
+from core.errors import InputError
+from core.functional import logsumexp
+from core.random import permutation, uniform
+from reference.counting.frequencies import draw, fitted, posterior
+
+EPSILON = 1e-10
+"""μ stays within [ε, 1 − ε], so that its logarithms are finite; the M step is the best μ there."""
+
+
+class BernoulliMixture:
+    """Binary x (B, dim) with `components` values of z.
+
+    alpha: pseudo-count of both values of each pixel in each component. seed: names the examples
+    that EM starts from. dtype: the samples'. Parameters and log-probabilities are float64.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        components: int = 10,
+        alpha: float = 0.0,
+        seed: int = 0,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.dim, self.components = whole("dim", dim, 1), whole("components", components, 1)
+        self.alpha, self.seed, self.dtype = number("alpha", alpha, least=0), seed, np.dtype(dtype)
+        self.pi = np.zeros(components)  # (K,), 0 until EM has seen data
+        self.mu = np.zeros((components, dim))  # (K, D)
+
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters: K − 1 for π, K·D for μ."""
+        return self.components - 1 + self.components * self.dim
+
+    def em_step(self, x: Array) -> float:
+        """One E and one M step on x (B, dim); returns the mean log-likelihood before, in nats.
+
+        The first step starts from `components` different rows of x, half way to their mean.
+        """
+        x = self._read(some(x))
+        if not self.pi.any():
+            self._start(x)
+        log_joint = self.log_joint(x)
+        self._maximise(x, posterior(log_joint))
+        return float(logsumexp(log_joint, axis=1).mean())
+
+    def log_joint(self, x: Array) -> Array:
+        """log p(x, z) in nats (B, components), of x (B, dim)."""
+        fitted(self.pi.sum(), self)
+        x = self._read(x)
+        with np.errstate(divide="ignore"):
+            log_pi = np.log(self.pi)  # a component can die out
+        return log_pi + x @ np.log(self.mu).T + (1 - x) @ np.log1p(-self.mu).T  # Bishop Eq. 9.44
+
+    def log_prob(self, x: Array) -> Array:
+        """log p(x) in nats (B,), of x (B, dim)."""
+        return logsumexp(self.log_joint(x), axis=1)
+
+    def posterior(self, x: Array) -> Array:
+        """p(z | x) (B, components), of x (B, dim): the responsibilities r, Bishop Eq. 9.56."""
+        return posterior(self.log_joint(x))
+
+    def sample(self, n: int, *, seed: int = 0) -> Array:
+        """n images (n, dim): z from the stream "latent", then the pixels, u < μ_z."""
+        fitted(self.pi.sum(), self)
+        z = draw(self.pi, uniform(seed, (n,), stream="latent", dtype=np.float64))
+        u = uniform(seed, (n, self.dim), dtype=np.float64)
+        return (u < self.mu[z]).astype(self.dtype)
+
+    def _maximise(self, x: Array, r: Array) -> None:
+        """M step from responsibilities r (B, K), Bishop Eqs. 9.57–9.60."""
+        N = r.sum(axis=0)  # (K,)
+        self.pi[...] = N / N.sum()
+        mass = np.maximum(N + 2 * self.alpha, np.finfo(np.float64).tiny)[:, None]
+        self.mu[...] = np.clip((r.T @ x + self.alpha) / mass, EPSILON, 1 - EPSILON)
+
+    def _start(self, x: Array) -> None:
+        if len(x) < self.components:
+            raise InputError(f"x must have at least components = {len(self.pi)} rows, got {len(x)}")
+        chosen = x[permutation(self.seed, len(x), stream="init")[: self.components]]
+        self.mu[...] = np.clip((chosen + x.mean(axis=0)) / 2, 0.05, 0.95)
+        self.pi[...] = 1 / self.components
+
+    def _read(self, x: Array) -> Array:
+        return categories(x, self.dim, 2).astype(np.float64)

@@ -1,0 +1,1 @@
+"""The definitions of operations that have fast twins."""

@@ -1,0 +1,185 @@
+"""What a row of `MODELS` is, and what the model behind it owes.
+
+A model that is not in the table is in no test, cannot be trained from the command line and is not
+in the zoo's report; a row is all it takes to be in all three. Nothing heavy is imported here: a
+row names its class as a string, and `Model.load` imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from core import Array
+    from core.data import Dataset
+    from core.random import Generator
+
+FAMILIES = {
+    "exact likelihood": ("histogram", "class-conditional", "mixture", "autoregressive", "flow"),
+    "bounded likelihood": ("latent", "diffusion"),
+    "samples only": ("adversarial",),
+}
+"""What can be asked of a model, and which kinds can answer."""
+
+KINDS = tuple(kind for kinds in FAMILIES.values() for kind in kinds)
+QUICK = 30
+"""`genzoo zoo --quick` trains for a 30th of the epochs."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """How the zoo trains a model on one data set.
+
+    `arguments` go to the model's constructor (over those that follow from the data), `train` to
+    `core.train.TrainSettings`.
+    """
+
+    data: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def quick(self) -> dict[str, Any]:
+        """`train`, cut short to see it run."""
+        return {**self.train, "epochs": max(1, self.train.get("epochs", 1) // QUICK)}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the table: what the model is, how it is trained, which laws it owes.
+
+    `target` is "module:class"; `kind` decides the laws; `rows` are of MISSION.md, the first names
+    the family's folder; `domain` says how data sets are converted for it ("binary", "integer",
+    "continuous" or "text"); `year` is that of the first public version; `parents` are the rows it
+    grew out of; `tiny` is the configuration the laws are checked at; `arguments(data)` gives the
+    constructor arguments that follow from a data set.
+    """
+
+    name: str
+    target: str
+    kind: str
+    rows: tuple[str, ...]
+    domain: str
+    title: str
+    year: int
+    parents: tuple[str, ...]
+    tiny: Mapping[str, Any]
+    arguments: Callable[[Dataset], dict[str, Any]]
+    demos: tuple[Demo, ...]
+
+    @property
+    def family(self) -> str:
+        """The key of FAMILIES that the kind belongs to."""
+        return next(name for name, kinds in FAMILIES.items() if self.kind in kinds)
+
+    @property
+    def training(self) -> str:
+        """What learns it: "counts" (it has `fit`), "em" (`em_step`), or "gradient"."""
+        cls = self.load()
+        return next((how for how, m in LEARNS_BY.items() if hasattr(cls, m)), "gradient")
+
+    def load(self) -> type:
+        """Import and return the model's class."""
+        module, _, name = self.target.partition(":")
+        cls: type = getattr(import_module(module), name)
+        return cls
+
+
+LEARNS_BY = {"counts": "fit", "em": "em_step"}
+"""Method by which a class says that it needs no gradient."""
+
+
+# What a model owes, by what it is. Constructors are (what the data give, *, sizes, seed, dtype).
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Every model."""
+
+    def sample(self, n: int, *, seed: int = 0) -> Any:
+        """n draws (n, …), the same for a seed; with `y=None` too where the model is conditional."""
+
+
+@runtime_checkable
+class Explicit(Samples, Protocol):
+    """A model whose likelihood can be computed. Its training loss, unless it has one, is −mean."""
+
+    def log_prob(self, x: Array) -> Array:
+        """log p(x) in nats, (B,), of x (B, …); `(x, y=None)` where the model is conditional."""
+
+
+@runtime_checkable
+class Bounded(Samples, Protocol):
+    """A model with a lower bound on its likelihood."""
+
+    def elbo(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
+        """A lower bound on log p(x) in nats, (B,), estimated with the noise of `rng`."""
+
+    def loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
+        """What training minimises, one number."""
+
+
+@runtime_checkable
+class Counts(Explicit, Protocol):
+    """A model that is learned by counting."""
+
+    def fit(self, x: Array, y: Any = None) -> Any:
+        """Count x (B, …), with labels y (B,) where the model is conditional; returns the model."""
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """A model that knows p(y | x)."""
+
+    def predict_proba(self, x: Array) -> Array:
+        """p(y | x), (B, classes)."""
+
+    def predict(self, x: Array) -> Array:
+        """The most probable class of each x, (B,)."""
+
+
+# Constructor arguments that follow from a data set
+
+
+def dim(data: Dataset) -> dict[str, Any]:
+    """The numbers in a sample."""
+    return {"dim": data.dim}
+
+
+def dim_and_box(data: Dataset) -> dict[str, Any]:
+    """A box around the training data, a quarter wider on every side for data yet unseen."""
+    low, high = float(data.train.x.min()), float(data.train.x.max())
+    margin = 0.25 * (high - low)
+    return {**dim(data), "low": low - margin, "high": high + margin}
+
+
+def dim_and_classes(data: Dataset) -> dict[str, Any]:
+    """The number of classes too."""
+    return {**dim(data), "classes": data.classes}
+
+
+def dim_and_bounded(data: Dataset) -> dict[str, Any]:
+    """Whether the data lie in [−1, 1], as pixels do."""
+    return {**dim(data), "bounded": bool(abs(data.train.x).max() <= 1)}
+
+
+def dim_and_levels(data: Dataset) -> dict[str, Any]:
+    """How many evenly spaced values in [−1, 1] the data take, if at most 256; None otherwise."""
+    import numpy as np  # the command line answers --help without it
+
+    values = np.unique(data.train.x)
+    n = len(values)
+    on_grid = 2 <= n <= 256 and np.allclose(values, np.linspace(-1, 1, n), atol=1e-5)
+    return {**dim(data), "levels": n if on_grid else None}
+
+
+# Training presets
+
+ADAMW_32 = {"batch_size": 32, "optimiser": "adamw", "schedule": "cosine"}
+"""For small sets of digits: much decay, little data."""
+TWO_PLAYERS = {"lr": 2e-3, "options": {"betas": [0.0, 0.99]}, "schedule": "cosine"}
+"""Adam without momentum, which makes two players circle."""
+WARM_COSINE = {"schedule": "cosine", "warmup": 100, "ema_decay": 0.999}

@@ -1,0 +1,1 @@
+"""The zoo: the command line, runs, the report."""

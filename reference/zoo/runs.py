@@ -1,0 +1,305 @@
+"""A model of the table as a run on disk: built, trained, opened again, shown.
+
+What a run needs to be sampled from later, without its data set, is kept in its config.json.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import Array
+from core.checkpoint import Run, write_json
+from core.data import Dataset
+from core.errors import CheckpointError, GenzooError, InputError, Interrupted
+from core.learners import CountLearner, EMLearner, GradientLearner, TrainSettings
+from core.state import parameters, state
+from core.train import History, Progress, fit
+from reference import MODELS, Demo, Model
+from reference.zoo import pictures
+
+LEARNERS = {"counts": CountLearner, "em": EMLearner, "gradient": GradientLearner}
+"""What takes a model's training steps, by `Model.training`."""
+
+_PARTS = ("model", "state")
+_LARGEST = 10_000
+"""An argument of a stored model may be this large whatever its file holds."""
+
+
+def find_row(name: str) -> Model:
+    """The row of MODELS called `name`. Raises InputError, with the names that are close."""
+    if name in MODELS:
+        return MODELS[name]
+    close = difflib.get_close_matches(name.lower(), MODELS)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(MODELS)}"
+    raise InputError(f"unknown model {name!r}; {hint}")
+
+
+def find_demo(row: Model, data: str) -> Demo:
+    """The row's settings for the data set called `data`; plain ones if it has none."""
+    return next((demo for demo in row.demos if demo.data == data), Demo(data))
+
+
+def capabilities(row: Model) -> tuple[str, ...]:
+    """What can be asked of the model: "log p" or "bound", "sample", "classify"."""
+    cls = row.load()
+    likelihood = {"exact likelihood": ("log p",), "bounded likelihood": ("bound",)}
+    classify = ("classify",) if hasattr(cls, "predict") else ()
+    return (*likelihood.get(row.family, ()), "sample", *classify)
+
+
+# --- building and training ----------------------------------------------------------------------
+
+
+def complete(row: Model, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """`arguments` and the defaults of all others but seed and dtype: what a run must remember.
+
+    Raises InputError for arguments that the row's class does not take.
+    """
+    accepted = inspect.signature(row.load()).parameters
+    takes = [name for name in accepted if name not in ("seed", "dtype")]
+    for name in arguments:
+        if name not in takes:
+            raise InputError(f"{row.name} has no argument {name!r}; it takes {', '.join(takes)}")
+    defaults = {name: accepted[name].default for name in takes}
+    return {k: v for k, v in {**defaults, **arguments}.items() if v is not inspect.Parameter.empty}
+
+
+def build(row: Model, arguments: Mapping[str, Any], seed: int) -> Any:
+    """A new model of the row. Raises InputError for arguments that its class does not take."""
+    arguments, cls = complete(row, arguments), row.load()
+    named = {"seed": seed} if "seed" in inspect.signature(cls).parameters else {}
+    try:
+        return cls(**arguments, **named)
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        given = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
+        raise InputError(f"{row.name} can't be built from {given}: {error}") from error
+
+
+def configuration(
+    row: Model,
+    data: Dataset,
+    *,
+    source: str,
+    arguments: Mapping[str, Any],
+    settings: TrainSettings,
+    seed: int,
+) -> dict[str, Any]:
+    """What config.json says of a run. `source` is the name or path the data were loaded by."""
+    if row.kind == "class-conditional" and data.train.y is None:
+        raise InputError(f"{row.name} needs labels, and {data.name} has none")
+    config = {
+        "model": row.name,
+        "arguments": complete(row, {**row.arguments(data), **arguments}),
+        "data": source,
+        "domain": data.domain,
+        "seed": seed,
+        "train": asdict(settings),
+        "show": how_to_show(data),
+    }
+    try:
+        return dict(json.loads(json.dumps(config)))  # a run read back is built from the same
+    except TypeError as error:
+        raise InputError(f"the arguments of {row.name} must be JSON: {error}") from error
+
+
+def train(
+    config: Mapping[str, Any],
+    data: Dataset,
+    settings: TrainSettings,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[Any, History]:
+    """Build and train the model that `config` describes, in the run folder `out`.
+
+    resume: go on with the run that is there, with as many epochs as `settings` has now.
+    overwrite: replace whatever run is there. Raises CheckpointError if `out` holds another run.
+    """
+    row = find_row(config["model"])
+    model = build(row, config["arguments"], config["seed"])
+    learner = LEARNERS[row.training](model, settings)
+    if resume:
+        run = _continued(out, config)
+    elif not overwrite and any((out / f"{part}.safetensors").exists() for part in _PARTS):
+        raise CheckpointError(f"{out} already holds a run: resume it, or choose another folder")
+    else:
+        run = Run.create(out, config, overwrite=overwrite)
+    try:
+        history = fit(learner, data, out=out, resume=resume, on_progress=on_progress)
+    except Interrupted:
+        _remember(run, config)
+        raise
+    _remember(run, config)
+    return model, history
+
+
+def _remember(run: Run, config: Mapping[str, Any]) -> None:
+    """Training went on with these settings: they are the run's from now on."""
+    if run.config["train"] != config["train"]:
+        write_json(run.path / "config.json", {**run.config, "train": config["train"]})
+
+
+def _continued(out: Path, config: Mapping[str, Any]) -> Run:
+    """The run in `out`, if it is the one of `config`; `fit` compares the training settings."""
+    run = Run.open(out)
+    for key in ("model", "arguments", "data", "domain", "seed"):
+        if run.config.get(key) != config[key]:
+            theirs = run.config.get(key)
+            raise CheckpointError(
+                f"{out} holds another run: {key} = {theirs!r}, not {config[key]!r}"
+            )
+    return run
+
+
+def count_parameters(model: Any) -> int:
+    """Free parameters as the model counts them; else the numbers in its Tensors or arrays."""
+    if hasattr(model, "num_parameters"):
+        return int(model.num_parameters)
+    return sum(p.size for p in (parameters(model) or state(model)).values())
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run that was read back: its row of the table, its model with parameters, its config."""
+
+    row: Model
+    model: Any
+    config: dict[str, Any]
+
+
+def open_run(path: Path) -> Opened:
+    """The model stored in the run folder `path`.
+
+    Raises CheckpointError if the folder is not a run, is damaged, or was made to harm.
+    """
+    run = Run.open(path)
+    row, arguments, seed = _read_config(run)
+    model = _rebuild(run, row, arguments, seed)
+    run.load_model(model)
+    return Opened(row, model, run.config)
+
+
+def _read_config(run: Run) -> tuple[Model, dict[str, Any], int]:
+    file, config = run.path / "config.json", run.config
+    name, arguments, seed = (config.get(key) for key in ("model", "arguments", "seed"))
+    if not isinstance(name, str) or name not in MODELS:
+        raise CheckpointError(f"{file} names no known model, got {name!r}")
+    if not isinstance(arguments, dict) or type(seed) is not int or not 0 <= seed < 2**63:
+        raise CheckpointError(f"{file} must hold arguments, an object, and seed, an int ≥ 0")
+    return MODELS[name], arguments, seed
+
+
+def _rebuild(run: Run, row: Model, arguments: dict[str, Any], seed: int) -> Any:
+    """Build the model, but never a much larger one than the file beside it can fill."""
+    file = run.path / "model.safetensors"
+    if not file.exists():
+        raise CheckpointError(f"{run.path} has no model yet: its training was not finished")
+    largest = max(_LARGEST, file.stat().st_size)
+    for name, value in arguments.items():
+        if any(abs(n) > largest for n in _integers(value)):
+            raise CheckpointError(f"{run.path}: {name} = {value!r} does not fit {file.name}")
+    try:
+        return build(row, arguments, seed)
+    except InputError as error:
+        raise CheckpointError(f"{run.path / 'config.json'}: {error}") from error
+
+
+def _integers(value: Any) -> list[int]:
+    if isinstance(value, list):
+        return [n for item in value for n in _integers(item)]
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else []
+
+
+def stored_config(path: Path, row: Model) -> dict[str, Any]:
+    """config.json of a run that is to be continued; CheckpointError if it isn't one of the row."""
+    run = Run.open(path)
+    found, _, _ = _read_config(run)
+    if found is not row:
+        raise CheckpointError(f"{path} holds a run of {found.name}, not of {row.name}")
+    for key, kind in (("data", str), ("domain", str), ("train", dict)):
+        if not isinstance(run.config.get(key), kind):
+            raise CheckpointError(f"{run.path / 'config.json'} must hold {key}")
+    return run.config
+
+
+def show_run(opened: Opened, x: Array) -> bytes | str:
+    """Samples of a run as `show` has them; CheckpointError if its config.json doesn't say how."""
+    try:
+        return show(x, opened.config["show"], scale=8)
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(f"config.json doesn't say how to show samples: {error}") from error
+
+
+def draw(opened: Opened, n: int, seed: int, how: Mapping[str, Any]) -> Array:
+    """n samples (n, D) of a run; `how` goes to the model's `sample` (such as a temperature)."""
+    accepted = inspect.signature(opened.model.sample).parameters
+    for name in how:
+        if name not in accepted or name in ("n", "seed"):
+            takes = ", ".join(p for p in accepted if p not in ("n", "seed")) or "none"
+            raise InputError(
+                f"sample of {opened.row.name} has no argument {name!r}; it has {takes}"
+            )
+    try:
+        x = np.asarray(opened.model.sample(n, seed=seed, **how))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, GenzooError):
+            raise
+        raise InputError(f"{opened.row.name} can't sample: {error}") from error
+    if not np.all(np.isfinite(x)):
+        raise InputError(f"{opened.row.name} drew samples that are not finite")
+    return x
+
+
+# --- showing ------------------------------------------------------------------------------------
+
+
+def how_to_show(data: Dataset) -> dict[str, Any]:
+    """What turns samples into a picture or text: JSON, without what does not apply."""
+    show: dict[str, Any] = {"domain": data.domain}
+    if data.image_shape is not None:
+        top = 1.0 if data.domain == "continuous" else float((data.levels or 2) - 1)
+        low = -1.0 if data.domain == "continuous" else 0.0
+        show |= {"image_shape": list(data.image_shape), "low": low, "high": top}
+    elif data.vocabulary is not None:
+        show |= {"vocabulary": list(data.vocabulary), "end": data.end}
+    elif data.dim == 2:
+        show["box"] = [round(edge, 6) for edge in pictures.square_box(data.train.x)]
+    return show
+
+
+def show(
+    x: Array,
+    how: Mapping[str, Any],
+    *,
+    density: Callable[[Array], Array] | None = None,
+    columns: int | None = None,
+    scale: int = 1,
+    color: str = pictures.INK,
+) -> bytes | str:
+    """`x` (N, D) as PNG bytes (images, points in the plane) or as text (text, anything else)."""
+    if "image_shape" in how:
+        h, w = how["image_shape"]
+        return pictures.image_grid(
+            x, (h, w), low=how["low"], high=how["high"], columns=columns, scale=scale
+        )
+    if "vocabulary" in how:
+        return "\n".join(pictures.text(x, how["vocabulary"], end=how.get("end")))
+    if "box" in how:
+        left, right, bottom, top = how["box"]
+        return pictures.scatter(x, box=(left, right, bottom, top), density=density, color=color)
+    return "\n".join(" ".join(f"{v:g}" for v in row) for row in np.asarray(x))

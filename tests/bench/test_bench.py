@@ -1,0 +1,623 @@
+"""The benchmarks' own honesty: threads, order, checks before numbers, and what is made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import __main__ as whole
+from bench import binaries, compile_time, contest, operations, readme, results, show, threads
+from bench import test_kernels as timed
+from bench.marked import refresh, replaced
+from bench.peers import judge, off_on_round_numbers
+from core.checkpoint import read_json
+from core.errors import InputError
+from kernels import OPS, Op
+from reference.operations import masks
+
+ROOT = Path(__file__).resolve().parents[2]
+MANY_THREADS = dict.fromkeys((*threads.THREAD_VARIABLES, "NUMBA_NUM_THREADS"), "7")
+
+
+class Recorder:
+    """What a contest needs of pytest-benchmark's fixture."""
+
+    def __init__(self, disabled: bool = False) -> None:
+        self.disabled, self.extra_info = disabled, {}
+
+    def pedantic(self, target: Any, setup: Any, rounds: int) -> None:
+        for _ in range(1 if self.disabled else rounds):
+            args, kwargs = setup()
+            target(*args, **kwargs)
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    """`python -m bench` in an environment that asks for seven threads."""
+    command = [sys.executable, "-m", "bench", *options]
+    env = {**os.environ, **MANY_THREADS}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def bench(*options: str, status: int = 0) -> str:
+    """All that `python -m bench` says."""
+    done = run(*options)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+# Threads
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_pinned_threads_are_what_every_library_uses(n: int):
+    if n > (os.cpu_count() or 1):
+        pytest.skip(f"fewer than {n} cores")
+    (line,) = (
+        line for line in bench("--threads", str(n), "--machine").splitlines() if "threads: " in line
+    )
+    found = dict(pair.rsplit(" ", 1) for pair in line.removeprefix("threads: ").split(", "))
+    assert set(found.values()) == {str(n)}
+    assert "numba" in found
+    assert any(name.startswith("numpy") for name in found)
+    assert ("torch" in found) == bool(find_spec("torch"))
+
+
+@pytest.mark.parametrize("n", [0, 10_000])
+def test_threads_that_cannot_be_are_refused(n: int):
+    assert "--threads must be between 1 and" in bench("--threads", str(n), status=2)
+
+
+def test_other_threads_than_pinned_are_an_error():
+    with pytest.raises(RuntimeError, match="pinned to 99"):
+        threads.pinned(99)
+
+
+# The contest
+
+
+@pytest.mark.parametrize(("threads", "pauses"), [(1, {0}), (2, {contest.PAUSE})])
+def test_others_threads_fall_asleep_before_a_turn(
+    monkeypatch: Any, threads: int, pauses: set[float]
+):
+    """One pause a turn; one thread leaves nothing spinning."""
+    slept: list[float] = []
+    monkeypatch.setattr(contest, "threads", lambda: threads)
+    monkeypatch.setattr(contest, "sleep", slept.append)
+    monkeypatch.setattr(contest, "TURN", 0.0)
+    contest.contest(Recorder(), {"a": lambda: None, "b": lambda: None}, lambda seed: {})
+    assert set(slept) == pauses
+    assert len(slept) == 2 * contest.ROUNDS
+
+
+def test_contestants_meet_the_same_new_arguments_in_changing_order(monkeypatch: Any):
+    monkeypatch.setattr(contest, "TURN", 0.0)
+    played: list[tuple[str, int]] = []
+    runs = {who: lambda x, who=who: played.append((who, x)) for who in "abc"}
+    recorder = Recorder()
+    contest.contest(recorder, runs, lambda seed: {"x": seed})
+    rounds = [played[i : i + 3] for i in range(3, len(played), 3)]  # the first three calibrate
+    assert [{x for _, x in turn} for turn in rounds] == [{1 + i} for i in range(contest.ROUNDS)]
+    assert all({who for who, _ in turn} == set("abc") for turn in rounds)
+    assert len({tuple(who for who, _ in turn) for turn in rounds}) > 3
+    assert all(len(s) == contest.ROUNDS for s in recorder.extra_info["seconds"].values())
+
+
+def test_the_slow_play_fewer_rounds_and_the_fast_more_calls(monkeypatch: Any):
+    clock = [0.0]
+    monkeypatch.setattr(contest, "perf_counter", lambda: clock[0])
+
+    def lasting(seconds: float) -> Any:
+        def run() -> None:
+            clock[0] += seconds
+
+        return run
+
+    recorder = Recorder()
+    runs = {"slow": lasting(2.0), "fast": lasting(0.002), "instant": lasting(1e-7)}
+    contest.contest(recorder, runs, lambda seed: {})
+    seconds, calls = (recorder.extra_info[key] for key in ("seconds", "calls"))
+    assert calls == {"slow": 1, "fast": 10, "instant": 10_000}
+    rounds = {who: len(samples) for who, samples in seconds.items()}
+    assert rounds == {"slow": 5, "fast": 15, "instant": 15}
+    np.testing.assert_allclose(seconds["slow"], 2.0)
+    np.testing.assert_allclose(seconds["fast"], 0.002)  # of one call, not of the turn
+
+
+# No number where the check failed
+
+
+def categories(twin: str) -> Op:
+    op = OPS["count_categories"]
+    dims = {**op.bench["10⁷ uint8, 100 levels"][0], "n": 61}
+    return dataclasses.replace(op, twins={"numba": twin}, bench={"few": (dims, "uint8")})
+
+
+def test_a_wrong_twin_gets_no_number():
+    right, wrong = Recorder(disabled=True), Recorder(disabled=True)
+    timed.test_operation(right, categories("kernels.histogram.twin_numba:count_categories"), "few")
+    with pytest.raises(AssertionError):
+        timed.test_operation(wrong, categories("kernels.histogram.rows:misses_the_last"), "few")
+    marks = [{"extra_info": recorder.extra_info} for recorder in (right, wrong)]
+    assert [row["label"] for row in results.rows({"benchmarks": marks}, {})] == ["few"]
+
+
+def test_a_wrong_peer_gets_no_number_either():
+    op = dataclasses.replace(
+        categories("kernels.histogram.twin_numba:count_categories"),
+        peers={"other": lambda x, levels: np.bincount(x + 1, minlength=levels)[:levels]},
+    )
+    recorder = Recorder(disabled=True)
+    with pytest.raises(AssertionError, match="other"):
+        timed.test_operation(recorder, op, "few")
+    assert "seconds" not in recorder.extra_info
+
+
+def wrong_peers() -> dict[str, tuple[str, str, Any]]:
+    def noisy(share: float, **more: Any) -> Any:
+        def peer(coefficients: Any, **rest: Any) -> Any:
+            c = coefficients._replace(sigma=coefficients.sigma * share)
+            return OPS["step"].load()(coefficients=c, **{**rest, **more})
+
+        return peer
+
+    attention, nade = OPS["masked_attention"], OPS["nade_sample"].load()
+    last, ddpm = "last step, 64 × 3 × 64 × 64", "DDPM, 64 × 3 × 64 × 64"
+    causal, one = "causal 1024×64, float32", "NADE 784/500, one stream"
+    return {
+        "no noise": ("step", ddpm, noisy(0.0)),
+        "too much noise": ("step", ddpm, noisy(1.2)),
+        "no clipping": ("step", last, noisy(1.0, clip=None)),
+        "unscaled": ("masked_attention", causal, attention.wrong["unscaled"]),
+        "no mask": ("masked_attention", causal, lambda mask, **call: attention.load()(**call)),
+        "another bit": ("nade_sample", one, lambda **call: 1 - nade(**call)),
+        "shape": ("alias_draw", "10⁶ of 1000", lambda u, threshold, other: u[1:, 0]),
+    }
+
+
+@pytest.mark.parametrize("fault", wrong_peers())
+def test_the_judge_rejects(fault: str):
+    name, label, peer = wrong_peers()[fault]
+    op = OPS[name]
+    call = timed.arguments(op, label, timed.small(op, label), 0)
+    assert judge(op, "itself", op.load(), call) == {}
+    with pytest.raises(AssertionError):
+        judge(op, "numpy choice" if fault == "shape" else fault, peer, call)
+
+
+def test_counts_that_are_off_are_noted_up_to_a_share():
+    op, n = OPS["histogram"], 1_000_000
+
+    def moves(many: int) -> Any:
+        def peer(x: Any, edges: Any) -> Any:
+            counts = np.histogram(x, edges)[0]
+            counts[3] += many
+            return counts
+
+        return peer
+
+    call = {"x": np.random.default_rng(0).normal(size=n), "edges": np.linspace(-3, 3, 11)}
+    assert judge(op, "exact", moves(0), call) == {"counts_off": 0}
+    assert judge(op, "nearly", moves(7), call) == {"counts_off": 7}
+    with pytest.raises(AssertionError, match="11 counts differ"):
+        judge(op, "wrong", moves(11), call)
+
+
+def test_counts_on_round_numbers_must_be_exact_for_us_and_are_noted_of_others():
+    op, plain = OPS["histogram"], OPS["histogram"].peers["numpy"]
+    call = {"x": np.array([0.1, 0.204, 0.3]), "edges": np.array([0.0, 0.1, 0.2, 0.3])}
+    open_edge = op.wrong["open right edge"]
+    found = off_on_round_numbers(op, {"genzoo": plain, "other": open_edge}, call)
+    assert found == {"genzoo": 0, "other": 1}
+    with pytest.raises(AssertionError, match="1 counts differ"):
+        off_on_round_numbers(op, {"genzoo": open_edge}, call)
+
+
+def test_a_peer_that_is_absent_or_cannot_is_left_out():
+    def missing(**call: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'x'")
+
+    op = OPS["histogram"]
+    op = dataclasses.replace(op, peers={**op.peers, "missing": missing})
+    assert "missing" not in timed.present(op, "1-D, 10⁷ float64, 100 bins")
+    assert "fast-histogram" not in timed.present(op, "1-D, 10⁷ float64, 100 uneven bins")
+    assert "numpy" in timed.present(op, "1-D, 10⁷ float64, 100 uneven bins")
+
+
+# From samples to figures
+
+
+def test_bytes_are_those_of_every_array():
+    x = np.zeros(10)
+    assert timed.nbytes({"x": x, "layers": [(x, x[::2]), (x,)], "n": 3, "s": "x"}) == 80 * 3 + 40
+    assert timed.nbytes(masks.padding(np.arange(4))) == 32
+    assert timed.nbytes(None) == 0
+
+
+def test_quantiles_ratios_and_shares_by_hand():
+    seconds = {"genzoo": [3e-3, 4e-3, 5e-3], "peer": [9e-3, 8e-3, 7e-3]}
+    note = {"operation": "o", "label": "l", "dtype": "float32", "bytes": 80_000_000}
+    note |= {"seconds": seconds, "calls": {"genzoo": 5, "peer": 1}}
+    note["notes"] = {"peer": {"counts_off": 2}}
+    ceiling = {"copy_gb_per_s": 40.0, "matmul_gflop_per_s": {"float32": 100.0}}
+    row = results.row(note, ceiling)
+    assert row["speed_against"] == {"peer": pytest.approx(2.0)}
+    assert row["share_of_ceiling"] == pytest.approx(0.5)  # 80 MB in 4 ms are 20 GB/s
+    ours = {"median_us": 4000, "p20_us": 3400, "p80_us": 4600, "rounds": 3, "calls": 5}
+    assert row["times"]["genzoo"] == pytest.approx(ours)
+    assert row["times"]["peer"]["counts_off"] == 2
+    row = results.row({**note, "flops": 1e8}, ceiling)
+    assert row["gflop_per_s"] == pytest.approx(25.0)
+    assert row["share_of_ceiling"] == pytest.approx(0.25)
+
+
+def test_a_figure_that_was_not_measured_is_absent():
+    note = {"dtype": "float32", "bytes": 10, "seconds": {"genzoo": [1e-3]}}
+    small_call = results.row(note, {"copy_gb_per_s": 40.0})
+    unmeasured = results.row({**note, "bytes": 10**9, "flops": 1e6}, {})
+    assert "share_of_ceiling" not in small_call
+    assert "share_of_ceiling" not in unmeasured
+    assert "gflop_per_s" not in small_call
+    assert unmeasured["gflop_per_s"] == pytest.approx(1.0)
+
+
+def test_ceilings_are_the_best_round():
+    copy = {"ceiling": "copy", "bytes": 8e9, "seconds": {"copy": [0.4, 0.2, 0.3]}}
+    matmul = {"ceiling": "matmul", "dtype": "float64", "flops": 1e9}
+    matmul["seconds"] = {"matmul": [0.1, 0.02]}
+    later = {**copy, "seconds": {"copy": [0.5, 0.4]}}  # the same again, on a busier machine
+    raw = {"benchmarks": [{"extra_info": info} for info in (copy, matmul, {}, later)]}
+    found = results.ceilings(raw)
+    assert found["copy_gb_per_s"] == pytest.approx(40)
+    assert found["matmul_gflop_per_s"] == {"float64": pytest.approx(50)}
+    assert results.rows(raw, found) == []
+
+
+def test_the_whole_run(tmp_path: Path):
+    pytest.importorskip("torch")
+    out = tmp_path / "new" / "result.json"
+    shown = bench("--quick", "--out", str(out), "-k", "test_tape and tanh")
+    content = json.loads(out.read_text())
+    (row,) = content["rows"]
+    assert {"version", "machine", "ceilings"} <= set(content)
+    assert content["machine"]["env"]["OMP_NUM_THREADS"] == "1"
+    assert content["machine"]["packages"]["numba"]
+    assert (row["operation"], set(row["times"])) == ("tape", {"genzoo", "torch"})
+    assert row["speed_against"]["torch"] > 0
+    assert content["ceilings"] == {}
+    assert "tanh, 4 × 4" in shown
+    assert "Triton kernels: skipped" in shown
+
+
+# What must not be written, and what can't be
+
+
+def test_an_option_that_pytest_rejects_leaves_the_file_alone(tmp_path: Path):
+    full = tmp_path / "full.json"
+    full.write_text("full")
+    done = run("--quick", "--treads", "2", "--out", str(full))
+    assert full.read_text() == "full"
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "nothing is written" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("selection", "why"),
+    [
+        (("-k", "typo_no_such"), "no benchmark"),
+        (("-k", "tanh", "--collect-only"), "nothing was timed"),
+    ],
+)
+def test_without_rows_nothing_is_written(tmp_path: Path, selection: tuple[str, ...], why: str):
+    out = tmp_path / "new.json"
+    done = run("--quick", "--out", str(out), *selection)
+    (line,) = done.stderr.splitlines()
+    assert why in line
+    assert done.returncode == 1
+    assert not out.exists()
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["", "file/x.json", "/proc/nope/x.json", "pipe"])
+def test_where_nothing_can_be_written_nothing_is_timed(tmp_path: Path, name: str):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    out = tmp_path / name
+    done = run("--quick", "--out", str(out), "-k", "test_tape and tanh")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("python -m bench: ")
+    assert str(out) in line or str(out.parent) in line
+    assert done.returncode == 1
+    assert "passed" not in done.stdout
+
+
+def test_a_selection_does_not_replace_the_whole():
+    full, part = (whole.default_out(2, part=part) for part in (False, True))
+    assert full.parent == part.parent == ROOT / "bench/results"
+    assert full.name.endswith("-2t.json")
+    assert part.name == full.name.replace(".json", "-part.json")
+    parse = whole.parser().parse_known_args
+    for options in (["-k", "tanh"], ["--quick"], ["-x", "--quick"]):
+        assert whole.out_of(*parse(["--threads", "2", *options])) == part
+    assert whole.out_of(*parse(["--threads", "2"])) == full
+    assert whole.out_of(*parse(["--quick", "--out", "x"])) == Path("x")
+
+
+def test_measuring_anew_leaves_a_clean_checkout_clean():
+    """Else the second run would say that it was made on a changed tree."""
+    recipe = [line.split() for line in (readme.__doc__ or "").splitlines() if "--out" in line]
+    assert [words[words.index("--threads") + 1] for words in recipe] == ["1", "2"]
+    for words in recipe:
+        out = words[words.index("--out") + 1]
+        command = ["git", "-C", str(ROOT), "check-ignore", "--quiet", out]
+        status = subprocess.run(command, capture_output=True, check=False).returncode
+        if status == 128:
+            pytest.skip("not a checkout")
+        assert status == 0, f"{out} is not ignored by git"
+
+
+@pytest.mark.slow
+def test_compile_time_and_binaries():
+    assert compile_time.compile_seconds("count_categories", "10⁷ uint8, 100 levels") > 0.1
+    if not binaries.possible():
+        pytest.skip("triton is not installed")
+    rows = binaries.binaries()
+    assert {row["kernel"] for row in rows} == {"forward", "dq", "dkv", "step", "draw"}
+    assert {row["verdict"] for row in rows} == {"fit"}
+
+
+# What is shown
+
+
+@pytest.mark.parametrize("path", readme.RESULTS, ids=lambda path: path.stem)
+def test_the_table_fits_120_columns_and_names_every_benchmark(path: Path):
+    content = read_json(path)
+    shown = show.table(content)
+    assert max(map(len, shown.splitlines())) <= 120
+    assert all(row["label"] in shown for row in content["rows"])
+
+
+def own_benchmarks() -> set[tuple[Any, Any]]:
+    """(operation, label) of those that aren't rows of the table: each says so in a short run."""
+    paths = (path for path in (ROOT / "bench").glob("test_*.py") if path.stem != "test_kernels")
+    found = set()
+    for module in (importlib.import_module(f"bench.{path.stem}") for path in paths):
+        for test in (thing for name, thing in vars(module).items() if name.startswith("test_")):
+            marks = getattr(test, "pytestmark", [])
+            for case in marks[0].args[1] if marks else [()]:
+                recorder = Recorder(disabled=True)
+                test(recorder, *((case,) if isinstance(case, str) else case))
+                found.add((recorder.extra_info.get("operation"), recorder.extra_info.get("label")))
+    return found
+
+
+def test_the_committed_results_are_of_benchmarks_that_exist():
+    pytest.importorskip("torch")  # the tape's is timed beside it
+    known = {(op.name, label) for op in OPS.values() for label in op.bench} | own_benchmarks()
+    for path in readme.RESULTS:
+        measured = {(row["operation"], row["label"]) for row in read_json(path)["rows"]}
+        assert measured <= known, "benchmarks that are no more"
+
+
+def test_units_and_ratios_have_three_digits():
+    assert [show.time(us) for us in (0.5, 12.345, 1234, 2.5e6)] == [
+        "0.50 µs", "12.3 µs", "1.23 ms", "2.50 s"
+    ]  # fmt: skip
+    assert show.time(1234567, "ms") == "1235 ms"
+    assert [show.times_faster(r) for r in (0.126, 9.99, 12.34, 1050.4)] == [
+        "0.13×", "9.99×", "12.3×", "1050×"
+    ]  # fmt: skip
+
+
+def measured(unit: float, rows: list[tuple[str, str, dict[str, float]]]) -> dict[str, Any]:
+    """Results made by hand. p20 is half of the median and p80 twice."""
+    times = {"median_us": 2 * unit, "p20_us": unit, "p80_us": 4 * unit}
+    return {
+        "machine": {
+            "cpu": "Abacus", "cores": 2, "numpy": "2.4", "blas": "openblas 0.3",
+            "env": {"OPENBLAS_CORETYPE": "Haswell"}, "packages": {"numba": "0.68"},
+        },
+        "ceilings": {"copy_gb_per_s": 42.4, "matmul_gflop_per_s": {"float32": 128.6}},
+        "rows": [
+            {
+                "operation": operation,
+                "label": label,
+                "times": {"genzoo": times, **{who: {} for who in against}},
+                "speed_against": against,
+                "off_on_round_numbers": {"genzoo": 0, "other": 12345},
+            }
+            for operation, label, against in rows
+        ],
+    }  # fmt: skip
+
+
+def test_the_table_line_by_line(monkeypatch: Any):
+    monkeypatch.setattr(binaries, "possible", lambda: False)
+    against = {"definition": 2.05, "numpy": 20.5, "other": 0.25}
+    long = "a label that is longer than its column is wide"
+    content = measured(50, [("sum", "few", against), ("product", long, {"definition": 205.4})])
+    content["rows"][0] |= {"share_of_ceiling": 0.254, "compile_s": 1.26}
+    content["rows"][0]["times"]["other"] = {"counts_off": 3}
+    del content["rows"][1]["off_on_round_numbers"]
+    assert show.table(content).splitlines() == [
+        "measured ceilings: copy 42.4 GB/s, matmul float32 129 GFLOP/s",
+        "× = times faster than; ceiling = share of what the machine can do (copy or matmul)",
+        f"{'':46}{'genzoo [p20–p80]':25}definition ceiling compile peers",
+        "sum",
+        f"{'  few':46}{'100 µs [50.0–200]':25}2.05×      25%     1.3 s   numpy 20.5×",
+        f"{'':98}other 0.25×, 3 off",
+        "    counts off where x has two decimals: other 12345; the others none",
+        "product",
+        f"  {long}",
+        f"{'':46}{'100 µs [50.0–200]':25}205×",
+        "",
+        "Triton kernels: skipped, triton is not installed",
+    ]
+
+
+def test_the_readme_line_by_line(monkeypatch: Any):
+    """Median, not p20; against NumPy where it is there, else against the definition."""
+    first, second = ("sum", "few"), ("product", "many")
+    monkeypatch.setattr(readme, "SHOWN", {first: "a sum", second: "… a product"})
+    ours = {"definition": 3.0, "numpy": 2.0, "other": 0.5}
+    found = [
+        measured(600, [(*second, {"definition": 40.0}), (*first, ours)]),
+        measured(60, [(*second, {"definition": 70.0, "new": 5.0}), (*first, {"numpy": 4.0})]),
+    ]
+    assert readme.section(found).splitlines() == [
+        "Medians, one thread / two threads; × says how many times faster the twin is.",
+        "",
+        "| on the CPU, in Numba | twin | NumPy | others |",
+        "|---|---|---|---|",
+        "| a sum | 1.20 / 0.12 ms | 2.00 / 4.00× | other 0.50 / –× |",
+        "| … a product | 1.20 / 0.12 ms | 40.0 / 70.0× |  |",
+        "",
+        "The twins count exactly as NumPy does. On values with two decimals, many of them on "
+        "edges, the counts of the first histogram above are off elsewhere: other by 12 345.",
+        "",
+        "Abacus, 2 cores; NumPy 2.4 with openblas 0.3 (OPENBLAS_CORETYPE=Haswell); numba 0.68. "
+        "Copying runs at 42 GB/s on one thread.",
+    ]
+
+
+def test_the_binaries_table():
+    rows = [{"kernel": "forward", "registers": 7}, {"kernel": "dq", "spills": 0}]
+    assert binaries.table(rows).splitlines() == [
+        "kernel   registers  spills",
+        "forward  7",
+        "dq                  0",
+    ]
+
+
+def test_the_readme_shows_the_committed_results():
+    assert readme.main(["--check"]) == 0
+
+
+def test_an_edited_figure_is_found_and_mended(tmp_path: Path):
+    text = readme.section([read_json(path) for path in readme.RESULTS])
+    original = (ROOT / "README.md").read_text()
+    copy = tmp_path / "README.md"
+    copy.write_text(original.replace("one thread / two threads", "one thread / three threads"))
+    edited = copy.read_text()
+    assert edited != original
+    assert refresh(copy, text, "python -m bench.readme", check=True) == 1
+    assert copy.read_text() == edited
+    assert refresh(copy, text, "python -m bench.readme", check=False) == 0
+    assert copy.read_text() == original
+
+
+def test_a_place_that_is_missing_or_double_is_an_error():
+    place = "<!-- made by x -->\n<!-- end of x -->"
+    assert replaced(f"a{place}b", "new", "x").split() == [
+        "a<!--", "made", "by", "x", "-->", "new", "<!--", "end", "of", "x", "-->b"
+    ]  # fmt: skip
+    for document in ("", "<!-- made by x -->", place + place):
+        with pytest.raises(InputError, match="once"):
+            replaced(document, "new", "x")
+
+
+@pytest.mark.parametrize("command", [readme, operations], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--chekc", 2)])
+def test_only_a_plain_call_rewrites(
+    tmp_path: Path, monkeypatch: Any, command: Any, option: str, status: int
+):
+    copy = stale(tmp_path, monkeypatch, command)
+    before = copy.read_text()
+    with pytest.raises(SystemExit) as end:
+        command.main([option])
+    assert end.value.code == status
+    assert copy.read_text() == before
+    assert command.main(["--check"]) == 1
+    assert copy.read_text() == before
+    assert command.main([]) == 0
+    assert copy.read_text() != before
+
+
+def stale(folder: Path, monkeypatch: Any, command: Any) -> Path:
+    """A document with nothing between the comments, in the place of the command's."""
+    copy = folder / "document.md"
+    name = command.__name__
+    copy.write_text(f"<!-- made by python -m {name} -->\n<!-- end of python -m {name} -->")
+    monkeypatch.setattr(command, "PATH", copy)
+    return copy
+
+
+@pytest.mark.parametrize("command", [readme, operations], ids=lambda module: module.__name__)
+def test_a_document_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: Any, capsys: Any, command: Any
+):
+    copy = stale(tmp_path, monkeypatch, command)
+    copy.write_text("no comments")
+    assert command.main([]) == 1
+    copy.unlink()
+    assert command.main([]) == 1
+    unmarked, missing = capsys.readouterr().err.splitlines()
+    assert unmarked.startswith(f"python -m {command.__name__}: the document must hold")
+    assert str(copy) in missing
+
+
+def test_results_that_are_not_there_are_one_line(tmp_path: Path, monkeypatch: Any, capsys: Any):
+    monkeypatch.setattr(readme, "RESULTS", [readme.RESULTS[0], tmp_path / "cpu-2t.json"])
+    stale(tmp_path, monkeypatch, readme)
+    assert readme.main([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cpu-2t.json could not be read" in line
+
+
+def test_binaries_asked_for_help_compile_nothing(monkeypatch: Any, capsys: Any):
+    with pytest.raises(SystemExit) as end:
+        binaries.main(["--help"])
+    assert end.value.code == 0
+    assert "registers" in capsys.readouterr().out.lower()
+    monkeypatch.setattr(binaries, "possible", lambda: False)
+    assert binaries.main([]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "python -m bench.binaries: triton is not installed"
+    ]
+
+
+def test_other_figures_make_another_section():
+    found = [read_json(path) for path in readme.RESULTS]
+    before = readme.section(found)
+    next(row for row in found[1]["rows"] if row["operation"] == "step")["speed_against"] = {
+        "definition": 77.7, "peer": 5.0
+    }  # fmt: skip
+    assert "/ 77.7×" in readme.section(found)
+    assert readme.section(found) != before
+    found[0]["rows"] = []
+    with pytest.raises(InputError, match="no figure for histogram"):
+        readme.section(found)
+
+
+# The page of operations
+
+
+def test_the_page_of_operations_is_up_to_date():
+    assert operations.main(["--check"]) == 0
+
+
+def test_the_page_says_what_is_in_the_table():
+    page = operations.page(OPS)
+    for op in OPS.values():
+        assert f"\n## {op.name}\n" in page
+        assert all(f"  - {name}" in page for name in op.wrong)
+        assert all(text in page for text in (*op.bench, *op.peers))
+    new = dataclasses.replace(OPS["uniform"], name="another")
+    assert "## another\n" in operations.page({**OPS, "another": new})
+    assert operations.page({**OPS, "another": new}) != page
+
+
+def test_links_on_the_page_lead_to_files():
+    for op in OPS.values():
+        for path in (op.definition, *op.twins.values()):
+            assert (ROOT / (path.partition(":")[0].replace(".", "/") + ".py")).is_file()

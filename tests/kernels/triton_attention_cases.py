@@ -1,0 +1,495 @@
+"""Run by test_attention.py in a process with TRITON_INTERPRET=1: the Triton kernels on the CPU.
+
+Each case prints its name when it holds; the test reads the names. Small blocks, so that every
+length crosses several.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import kernels
+from core import Tensor, grad
+from core.errors import InputError
+from kernels.attention import arrays as attention_arrays
+from kernels.attention import torch_function as attention_torch
+from kernels.attention import twin_triton as attention_triton
+from kernels.attention.device_masks import encoded, prepare
+from kernels.attention.forward_rows import LENGTHS, LONG, make, unseen
+from reference.operations import masks
+from reference.operations.attention import masked_attention as definition
+
+SMALL = {"forward": (32, 16, 1, 4), "dq": (16, 32, 1, 4), "dkv": (32, 16, 1, 4)}
+SMALL["decode"] = (16, 16, 1, 4)
+
+
+def in_blocks(of: dict[str, tuple[int, ...]]) -> None:
+    """From now on the kernels run in these blocks, whatever the head."""
+    for (name, _), sizes in attention_triton.CONFIGURATIONS.items():
+        sizes.update(dict.fromkeys((*sizes, 64, 128, 256), of[name]))
+    attention_triton.PADDED.clear()
+
+
+in_blocks(SMALL)
+
+FLOOR = {"float32": 1e-6, "float16": 5e-4}
+CAP = {"float32": 2e-5, "float16": 5e-2}
+
+
+def call(kind: int, lengths: int, dtype: str, **other: int) -> dict[str, Any]:
+    """One call with LENGTHS[lengths]; "S" instead gives it S queries and keys."""
+    dims = {"B": 1, "heads": 1, "group": 2, "D": 9, "sharpness": 1, "mask": kind, **other}
+    dims |= {} if "S" in other else {"lengths": lengths}
+    return make(np.random.default_rng(kind), dims, dtype)
+
+
+def within(found: Any, plain: Any, truth: Any, dtype: str, what: str) -> None:
+    """FlashAttention's rule: at most twice the plain formula's error in this dtype, and a floor."""
+    assert found.shape == truth.shape, what
+    assert np.isfinite(found).all(), f"{what}: NaN leaked"
+    error = np.abs(found.astype(np.float64) - truth).max(initial=0)
+    own = np.abs(plain.astype(np.float64) - truth).max(initial=0)
+    allowed = min(2 * own + FLOOR[dtype], CAP[dtype])
+    assert error <= allowed, f"{what}: error {error:.3g}, allowed {allowed:.3g}"
+
+
+def expected(a: dict[str, Any], dtype: Any, g: Any) -> list[Any]:
+    """out, dq, dk, dv of the definition in this dtype."""
+    tensors = [Tensor(np.asarray(a[n], dtype)) for n in "qkv"]
+    out = definition(*tensors, a["mask"])
+    return [out.data, *grad(out, tensors, np.asarray(g, dtype))]
+
+
+def in_dtype(a: dict[str, Any], dtype: str, g: Any) -> list[Any]:
+    """The same by the plain formula in torch, every intermediate in this dtype (NaN as 0)."""
+    q, k, v = (torch.tensor(np.nan_to_num(a[n]), requires_grad=True) for n in "qkv")
+    group = q.shape[1] // k.shape[1]
+    mask = (a["mask"] or masks.full()).dense(q.shape[2], k.shape[2])
+    seen = torch.tensor(np.broadcast_to(mask, (*q.shape[:3], k.shape[2])).copy())
+    keys, values = (x.repeat_interleave(group, 1) for x in (k, v))
+    s = torch.where(seen, (q @ keys.mT) / math.sqrt(q.shape[3]), -math.inf)
+    some = seen.any(-1, keepdim=True)
+    out = torch.where(some, torch.softmax(torch.where(some, s, 0.0), -1) @ values, 0.0)
+    grads = torch.autograd.grad(out, (q, k, v), torch.tensor(g))
+    return [x.detach().numpy() for x in (out, *grads)]
+
+
+def forward_and_backward(a: dict[str, Any], dtype: str) -> None:
+    g = np.random.default_rng(1).normal(size=a["q"].shape).astype(dtype)
+    idle, idle_k = unseen(a["mask"], a["q"].shape, a["k"].shape)
+    tensors = [torch.tensor(a[n], requires_grad=True) for n in "qkv"]
+    out = kernels.masked_attention(*tensors, a["mask"])
+    upstream = np.where(idle[..., None], np.nan, g).astype(dtype)
+    found = [out.detach(), *torch.autograd.grad(out, tensors, torch.tensor(upstream))]
+    truth, plain = expected(a, np.float64, g), in_dtype(a, dtype, g)
+    for name, x, p, t in zip(("out", "dq", "dk", "dv"), found, plain, truth, strict=True):
+        within(x.numpy(), p, t, dtype, name)
+    for x, none in zip(found, (idle, idle, idle_k, idle_k), strict=True):
+        assert (x.numpy()[none] == 0).all(), "not 0 where nothing is seen"
+
+
+def every_mask(dtype: str) -> None:
+    for kind in range(9):
+        forward_and_backward(call(kind, 0, dtype, B=2, S=37), dtype)
+
+
+def odd_lengths() -> None:
+    for lengths in (0, 5, 6, 7):
+        forward_and_backward(call(1, lengths, "float32", D=5, group=1), "float32")
+
+
+def length_pairs() -> None:
+    """Causal, with lengths that have broken other kernels, in blocks that cut them unevenly."""
+    pairs(LENGTHS[1:3], kinds=(1,), size=32)
+    pairs(LONG[:2], kinds=(1,), size=64)
+    pairs(LONG[2:4], kinds=(1,), size=128)
+
+
+def every_length_pair() -> None:
+    pairs(LENGTHS, kinds=(1, 2, 4, 7), size=32)
+    pairs(LONG, kinds=(1, 2, 4, 7), size=128)
+
+
+def pairs(lengths: Any, kinds: tuple[int, ...], size: int) -> None:
+    in_blocks(dict.fromkeys(SMALL, (size, size, 1, 4)) | {"decode": SMALL["decode"]})
+    for Q, K in lengths:
+        for kind in kinds:
+            a = call(kind, 0, "float32", S=Q, K=K, D=5, group=1)
+            forward_and_backward(a, "float32")
+    in_blocks(SMALL)
+
+
+def head_sizes() -> None:
+    for D in (1, 17, 33):
+        forward_and_backward(call(2, LENGTHS.index((17, 5)), "float32", D=D), "float32")
+
+
+def holes_between_seen_keys() -> None:
+    """NaN in keys between seen ones, for intervals and for packed masks."""
+    seen = np.zeros((20, 40), bool)
+    seen[:10, 3:9], seen[10:, 30:37] = True, True
+    for mask in (masks.boolean(seen), masks.boolean(seen) | masks.boolean(np.eye(20, 40) > 0)):
+        rng = np.random.default_rng(3)
+        q, k, v = (rng.normal(size=(1, 1, n, 8)).astype(np.float32) for n in (20, 40, 40))
+        _, idle = unseen(mask, q.shape, k.shape)
+        k[idle], v[idle] = math.nan, math.nan
+        forward_and_backward({"q": q, "k": k, "v": v, "mask": mask}, "float32")
+
+
+def decoding_splits() -> None:
+    """One query against many keys: several splits, merged, as exact as without."""
+    attention_torch._SPLIT_BLOCKS = 2
+    for kind in (1, 2, 7):
+        a = call(kind, LENGTHS.index((1, 147)), "float32")
+        assert attention_torch._splits(1, 10) > 1
+        forward_and_backward(a, "float32")
+    attention_torch._SPLIT_BLOCKS = 16
+
+
+def lse_and_its_gradient() -> None:
+    a = call(1, LENGTHS.index((17, 5)), "float32")
+    q, k, v = (torch.tensor(np.nan_to_num(a[n]), requires_grad=True) for n in "qkv")
+    _, lse = kernels.masked_attention(q, k, v, a["mask"], return_lse=True)
+    seen = torch.isfinite(lse)
+    found = torch.autograd.grad(lse[seen].sum(), (q, k))
+    tensors = [Tensor(np.asarray(a[n], np.float64)) for n in "qkv"]
+    _, other = definition(*tensors, a["mask"], return_lse=True)
+    truth = grad(np.sum(np.where(seen.numpy(), other, 0.0)), tensors[:2])
+    assert np.array_equal(seen.numpy(), np.isfinite(other.data))
+    np.testing.assert_allclose(lse[seen].detach().numpy(), other.data[seen.numpy()], atol=1e-5)
+    for x, t in zip(found, truth, strict=True):
+        np.testing.assert_allclose(x.numpy(), t, atol=1e-5)
+
+
+def scales() -> None:
+    a = call(1, LENGTHS.index((17, 5)), "float32")
+    for scale in (-0.7, 0.0, 2.0):
+        out = kernels.masked_attention(*(torch.tensor(a[n]) for n in "qkv"), a["mask"], scale=scale)
+        truth = definition(*(a[n].astype(np.float64) for n in "qkv"), a["mask"], scale=scale)
+        np.testing.assert_allclose(out.numpy(), truth, atol=1e-5)
+
+
+def same_bits_again() -> None:
+    a = call(4, 0, "float32", S=50)
+    runs = []
+    for _ in range(2):
+        q, k, v = (torch.tensor(a[n], requires_grad=True) for n in "qkv")
+        out = kernels.masked_attention(q, k, v, a["mask"])
+        grads = torch.autograd.grad(out.sum(), (q, k, v))
+        runs.append([out.detach().numpy(), *(g.numpy() for g in grads)])
+    for x, y in zip(*runs, strict=True):
+        assert x.tobytes() == y.tobytes()
+
+
+def operators() -> None:
+    """torch's own check of the operator: schema, fake tensors, autograd, tracing."""
+    rng = np.random.default_rng(0)
+    q, k, v = (
+        torch.tensor(rng.normal(size=(1, 2, 9, 4)).astype(np.float32), requires_grad=True)
+        for _ in range(3)
+    )
+    packed = prepare(masks.causal(), q, k)
+    arguments = (q, k, v, packed.start, packed.stop, packed.bits, 0.5, False)
+    torch.library.opcheck(torch.ops.genzoo.attention_forward.default, arguments)
+    traced = (q, k, v, *encoded(masks.causal() & masks.padding(np.array([5]))), 0.5)
+    torch.library.opcheck(torch.ops.genzoo.masked_attention.default, traced)
+
+
+def compiled() -> None:
+    """torch.compile traces through the operator; forward and gradient are the eager ones."""
+    q, k, v = torch.randn(3, 1, 2, 9, 4)
+    q.requires_grad_()
+    mask = prepare(masks.causal(), q, k)
+
+    def f(q: Any) -> Any:
+        return (kernels.masked_attention(q, k, v, mask) ** 2).sum()
+
+    quick = torch.compile(f, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(quick(q), f(q))
+    torch.testing.assert_close(torch.autograd.grad(quick(q), q), torch.autograd.grad(f(q), q))
+
+
+def compiled_public() -> None:
+    """What a PyTorch user writes, in one graph; another length, window or array is never stale."""
+    ids, lengths = np.array([0] * 5 + [1] * 6), np.array([7])
+    made: dict[str, Callable[[], Any]] = {
+        "made inside": lambda: masks.causal() & masks.window(6),
+        "ids": lambda: documents & masks.causal(),
+        "lengths": lambda: padding | masks.causal(),
+        "packed": lambda: boolean,
+        "tensor": lambda: torch.from_numpy(holes),
+        "none": lambda: None,
+        "backwards": lambda: reverse[0] | masks.causal() & reverse[1],
+        "big-endian": lambda: swapped[0] & swapped[1],
+        "flipped": lambda: flipped,
+        "no bound": lambda: masks.window(2**70) & masks.causal(),
+    }
+    holes = np.random.default_rng(0).random((11, 11)) < 0.4
+    foreign = np.array([2, 2, 0, 1, 1, 1, 1, 1, 5, 5, 5])
+    reverse = masks.documents(foreign[::-1]), masks.padding(np.array([4, 7])[::-1][:1])
+    swapped = masks.documents(foreign.astype(">i4")), masks.padding(np.array([7], ">i8"))
+    documents, padding, boolean = masks.documents(ids), masks.padding(lengths), masks.boolean(holes)
+    flipped = masks.boolean(np.eye(11)[::-1] > 0)
+    for name, mask in made.items():
+
+        def f(q: Any, k: Any, v: Any, mask: Any = mask) -> Any:
+            return kernels.masked_attention(q, k, v, mask(), scale=-0.4, return_lse=True)
+
+        torch._dynamo.reset()
+        quick = torch.compile(f, backend="aot_eager", fullgraph=True)
+        for S in (11, 9, 14) if name in ("made inside", "none") else (11, 11):
+            tensors = [torch.randn(1, 1, S, 4, requires_grad=True) for _ in "qkv"]
+            found, wanted = quick(*tensors), f(*tensors)
+            seen = torch.isfinite(wanted[1])
+            for x, y in zip(found, wanted, strict=True):
+                torch.testing.assert_close(x, y, msg=f"{name}, {S}")
+            ids[2:], lengths[:], holes[4] = 3, 10, True  # before the backward of what was computed
+            grads = (
+                torch.autograd.grad((out**2).sum() + lse[seen].sum(), tensors)
+                for out, lse in (found, wanted)
+            )
+            torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-6)
+
+
+def masks_from_the_device() -> None:
+    """Bool tensors, packed where they are, are the host's masks; whole rows and columns of junk."""
+    rng = np.random.default_rng(5)
+    for shape in ((20, 43), (2, 1, 20, 43), (1, 4, 20, 43), (2, 4, 20, 43), (20, 0)):
+        K = shape[-1]
+        seen = rng.random(shape) < 0.3
+        seen[..., 3, :] = False
+        seen[..., 5:9] = False
+        q = torch.randn(2, 4, 20, 8, requires_grad=True)
+        k, v = (torch.randn(2, 2, K, 8, requires_grad=True) for _ in "kv")
+        with torch.no_grad():
+            q[:, :, 3], k[:, :, 5:9], v[:, :, 5:9] = math.nan, math.nan, math.nan
+        outs = [kernels.masked_attention(q, k, v, m) for m in (torch.from_numpy(seen), seen)]
+        grads = [torch.autograd.grad(out.sum(), (q, k, v)) for out in outs]
+        torch.testing.assert_close(*outs)
+        torch.testing.assert_close(*grads)
+        assert all(torch.isfinite(g).all() for g in grads[0])
+
+
+def prepared_masks() -> None:
+    """Prepared once for many calls; refused for other shapes."""
+    x = torch.randn(2, 1, 9, 4)
+    for rule in (masks.causal(), masks.padding(np.array([3, 5])), masks.boolean(np.eye(9) > 0)):
+        mask = prepare(rule, x, x)
+        for scale in (0.5, 2.0):
+            found = kernels.masked_attention(x, x, x, mask, scale=scale)
+            torch.testing.assert_close(
+                found, kernels.masked_attention(x, x, x, rule, scale=scale), rtol=0, atol=0
+            )
+    short, wide = x[:, :, :8], x[:1].expand(3, 1, 9, 4)
+    for y, named in ((short, "prepared for lengths"), (wide, r"\(batch, heads\)")):
+        with pytest.raises(InputError, match=named):
+            kernels.masked_attention(y, y, y, prepare(masks.padding(np.array([3, 5])), x, x))
+    with pytest.raises(InputError, match="mask must be a Mask or bool"):
+        prepare(np.eye(9), x, x)
+    torch.testing.assert_close(prepare(np.eye(9) > 0, x, x).bits, mask.bits)
+
+
+def prepared_for_other_heads() -> None:
+    """What keys are read depends on which query heads share them, where heads see different."""
+    q, k, other = torch.randn(1, 4, 9, 4), torch.randn(1, 2, 9, 4), torch.randn(1, 4, 9, 4)
+    seen = np.random.default_rng(0).random((1, 4, 9, 9)) < 0.4
+    diagonals = np.stack([np.eye(9, k=n) for n in range(4)])[None] > 0
+    for rule in (masks.boolean(seen), torch.from_numpy(seen), masks.boolean(diagonals)):
+        mask = prepare(rule, q, k)
+        kernels.masked_attention(q, k, k, mask)
+        with pytest.raises(InputError, match=r"prepared for \(H, H_kv\) \(4, 2\), got \(4, 4\)"):
+            kernels.masked_attention(q, other, other, mask)
+    for rule in (masks.boolean(seen[0, 0]), torch.from_numpy(seen[:, :1]), masks.causal()):
+        found = kernels.masked_attention(q, other, other, prepare(rule, q, k))
+        torch.testing.assert_close(found, kernels.masked_attention(q, other, other, rule))
+
+
+def no_queries() -> None:
+    """Whatever the mask is, and prepared for reuse."""
+    q, k = torch.randn(1, 4, 0, 4, requires_grad=True), torch.randn(1, 2, 6, 4, requires_grad=True)
+    rules = [torch.zeros(s, dtype=torch.bool) for s in ((0, 6), (1, 1, 0, 6), (1, 4, 0, 6))]
+    rules += [masks.documents(np.array([1, 2, 1, 1, 1, 1])), masks.causal(), None]
+    rules += [masks.boolean(rule.numpy()) for rule in rules[:3]]
+    for rule in rules:
+        for mask in (rule, rule if rule is None else prepare(rule, q, k)):
+            out = kernels.masked_attention(q, k, k, mask)
+            assert out.shape == q.shape
+            assert all((g == 0).all() for g in torch.autograd.grad(out.sum(), (q, k)))
+    empty = torch.randn(0, 4, 5, 4)
+    holes = np.random.default_rng(0).random((0, 1, 5, 6)) < 0.4
+    mask = prepare(masks.boolean(holes) & masks.boolean(np.eye(5, 6) < 1), empty, k[:0])
+    assert kernels.masked_attention(empty, k[:0], k[:0], mask).shape == empty.shape
+
+
+def layouts() -> None:
+    """Strided, broadcast and empty tensors."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 17, 3, 10, generator=rng)  # (B, S, H, D)
+    q, k, v = x.transpose(1, 2)[..., ::2], x[:1, :, :1].expand(2, 17, 1, 10).transpose(1, 2), x
+    k, v = k[..., 1:6], v.transpose(1, 2)[:, :1, :, 5:]
+    tensors = [t.detach().requires_grad_() for t in (q, k, v)]
+    plain = [t.detach().contiguous().requires_grad_() for t in (q, k, v)]
+    outs = [kernels.masked_attention(*t, masks.causal()) for t in (tensors, plain)]
+    torch.testing.assert_close(*outs, rtol=0, atol=0)
+    grads = [
+        torch.autograd.grad(out, t, torch.ones(1).expand(out.shape))
+        for out, t in zip(outs, (tensors, plain), strict=True)
+    ]
+    torch.testing.assert_close(*grads, rtol=0, atol=0)
+    for B, H, Q, K in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 2, 0, 4), (2, 2, 3, 0)):
+        q, k, v = (torch.randn(B, h, n, 4, requires_grad=True) for h, n in ((H, Q), (1, K), (1, K)))
+        out, lse = kernels.masked_attention(q, k, v, masks.causal(), return_lse=True)
+        assert out.shape == q.shape
+        assert lse.shape == q.shape[:3]
+        assert all((g == 0).all() for g in torch.autograd.grad(out.sum(), (q, k, v)))
+
+
+def what_pytorch_may_ask() -> None:
+    """autocast's dtype, vmap, and clear errors for second derivatives and offsets out of reach."""
+    x = torch.randn(1, 1, 6, 4, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.float16):
+        out = kernels.masked_attention(x, x.half(), x, masks.causal())
+    assert out.dtype == torch.float16
+    torch.testing.assert_close(
+        out, kernels.masked_attention(*(x.half(),) * 3, masks.causal()), rtol=0, atol=0
+    )
+    out = kernels.masked_attention(x, x, x, masks.causal())
+    (g,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="attention_backward"):
+        torch.autograd.grad(g.sum(), x)
+    stack = torch.randn(2, 1, 1, 6, 4)
+    mapped = torch.vmap(lambda q: kernels.masked_attention(q, q, q, masks.causal()))(stack)
+    one = kernels.masked_attention(*(stack[1],) * 3, masks.causal())
+    torch.testing.assert_close(mapped[1], one)
+    long = torch.empty(1).expand(1, 1, 2**30, 4)
+    with pytest.raises(InputError, match="2\\*\\*31 elements a head"):
+        kernels.masked_attention(long, long, long)
+    packed = torch.empty(1, dtype=torch.bool).expand(2**17, 2**17)
+    q = torch.empty(1).expand(1, 1, 2**17, 4)
+    with pytest.raises(InputError, match="bfloat16 wrong"):
+        kernels.masked_attention(x.bfloat16(), x.bfloat16(), x.bfloat16())
+    with pytest.raises(InputError, match="2\\*\\*31 bytes"):
+        kernels.masked_attention(q, q, q, packed)
+
+
+def launches_where_the_tensors_are() -> None:
+    """Every kernel is launched with q's device made current; the interpreter has but one."""
+    kept, seen = torch.cuda.device_of, []
+
+    class Noted(kept):
+        def __init__(self, x: Any) -> None:
+            seen.append(x.shape)
+            super().__init__(x)
+
+    torch.cuda.device_of = Noted
+    try:
+        x = torch.randn(1, 1, 6, 4, requires_grad=True)
+        torch.autograd.grad(kernels.masked_attention(x, x, x).sum(), x)
+    finally:
+        torch.cuda.device_of = kept
+    assert len(seen) == 2
+
+
+def readme_example() -> None:
+    """The README's last block, on the CPU and shorter."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = re.findall(r"```python\n(.*?)```", readme, re.S)[-1]
+    for there, here in (("cuda", "cpu"), ("bfloat16", "float32"), ("4096", "96")):
+        assert there in example
+        example = example.replace(there, here)
+    example = example.replace("[1000, 96, 3000]", "[50, 6, 40]")
+    names: dict[str, Any] = {"np": np}
+    exec(example, names)
+    q, k, v, mask = (names[n] for n in ("q", "k", "v", "mask"))
+    out = definition(q.detach().numpy(), k.numpy(), v.numpy(), mask)
+    found = kernels.masked_attention(q, k, v, mask).detach()
+    np.testing.assert_allclose(found, out, atol=1e-5)
+    assert q.grad.isfinite().all()
+    assert q.grad.any()
+
+
+def bad_input() -> None:
+    x = torch.zeros(1, 1, 4, 8)
+    four, two = torch.zeros(1, 4, 5, 8), torch.zeros(1, 2, 6, 8)
+    holes = np.random.default_rng(0).random((1, 3, 5, 6)) < 0.4
+    ids = masks.documents(np.zeros((2, 4), int))
+    cases: list[tuple[tuple[Any, ...], str]] = [
+        ((x.double(), x, x), "q must be float16"),
+        ((x, x.half(), x), "k is"),
+        ((x, x, np.zeros((1, 1, 4, 8))), "v must be a torch tensor"),
+        ((torch.zeros(1, 1, 4, 257),) * 3, "257"),
+        ((x, x, x, torch.ones(4, 5, dtype=torch.bool)), "mask"),
+        ((x, x, x, torch.ones(4, 4)), "mask must be bool"),
+        ((x, x, x, torch.ones(2, 1, 4, 4, dtype=torch.bool)), "mask"),
+        ((x, x, x, masks.padding(np.array([1, 2]))), "mask"),
+        ((x, x, x, "causal"), "mask must be a Mask or bool"),
+        ((x, x, x, ids & masks.padding(np.array([1, 2, 3]))), "batches 2 and 3"),
+        ((four, two, two, masks.boolean(holes)), r"mask is for \(batch, heads\) \(1, 3\)"),
+        ((four, two, two, torch.from_numpy(holes)), r"mask is for \(batch, heads\) \(1, 3\)"),
+    ]
+    for arguments, named in cases:
+        with pytest.raises(InputError, match=named):
+            kernels.masked_attention(*arguments)
+
+
+def arrays() -> None:
+    """The NumPy entries, which are what `backend("triton")` runs, through the table's check."""
+    for name in ("masked_attention", "masked_attention_backward"):
+        op = kernels.OPS[name]
+        for kind in range(9):
+            dims = {"B": 2, "heads": 1, "group": 2, "D": 9, "sharpness": 1 + kind % 4, "mask": kind}
+            dims |= {"scale": kind % 4, "S": 13, "K": 13 + kind}
+            arguments = op.make(np.random.default_rng(kind), dims, "float32")
+            kernels.check(op, op.load("triton"), arguments, "float32", "triton")
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 4)).astype(np.float32)
+    for entry, many in (
+        (attention_arrays.masked_attention_arrays, 3),
+        (attention_arrays.masked_attention_backward_arrays, 4),
+    ):
+        backwards, copies = entry(*[x[:, ::-1]] * many), entry(*[x[:, ::-1].copy()] * many)
+        np.testing.assert_array_equal(backwards, copies)
+    for dout in (x[:, :1], x.astype(np.float16), x.astype(np.float64), x.tolist()):
+        with pytest.raises(InputError, match="dout must be"):
+            attention_arrays.masked_attention_backward_arrays(x, x, x, dout)
+
+
+CASES: dict[str, Callable[[], None]] = {
+    "float32": lambda: every_mask("float32"),
+    "float16": lambda: every_mask("float16"),
+    "odd lengths": odd_lengths,
+    "length pairs": length_pairs,
+    "every length pair": every_length_pair,
+    "head sizes": head_sizes,
+    "holes": holes_between_seen_keys,
+    "decoding": decoding_splits,
+    "lse": lse_and_its_gradient,
+    "scales": scales,
+    "same bits": same_bits_again,
+    "operators": operators,
+    "compiled": compiled,
+    "compiled public": compiled_public,
+    "device masks": masks_from_the_device,
+    "prepared": prepared_masks,
+    "other heads": prepared_for_other_heads,
+    "no queries": no_queries,
+    "layouts": layouts,
+    "asked": what_pytorch_may_ask,
+    "device": launches_where_the_tensors_are,
+    "readme example": readme_example,
+    "bad input": bad_input,
+    "arrays": arrays,
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or CASES:
+        CASES[name]()
+        print(name, flush=True)

@@ -1,0 +1,241 @@
+"""Every law on every model of its kind, and every law on models broken on purpose.
+
+A broken model is a working one with a single fault. The law named beside it must reject it; that
+is the proof that a passing law says something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import value
+from core.state import parameters
+from reference import KINDS, MODELS
+from tests.laws import laws
+from tests.laws.laws import LAWS, Subject, make
+
+OWED = [(law, row) for row in MODELS.values() for law, kinds in LAWS.items() if row.kind in kinds]
+
+
+def run(law: Callable[..., None], subject: Subject, folder: Path) -> None:
+    law(subject, folder) if law is laws.save_and_load_give_the_same_model else law(subject)
+
+
+@pytest.mark.parametrize(
+    ("law", "row"), OWED, ids=[f"{row.name}-{law.__name__}" for law, row in OWED]
+)
+def test_law(law, row, tmp_path):
+    run(law, make(row), tmp_path)
+
+
+def test_every_kind_owes_laws_and_has_a_model():
+    assert {row.kind for row in MODELS.values()} == set(KINDS)
+    assert {kind for kinds in LAWS.values() for kind in kinds} == set(KINDS)
+
+
+# Models broken on purpose: (law, model, fault). A fault changes one thing and returns the model.
+
+Fault = Callable[[Any], Any]
+BROKEN: list[tuple[Callable[..., None], str, Fault]] = []
+
+
+def breaks(law: Callable[..., None], *names: str) -> Callable[[Fault], Fault]:
+    def note(fault: Fault) -> Fault:
+        BROKEN.extend((law, name, fault) for name in names)
+        return fault
+
+    return note
+
+
+def _replace(model: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
+    setattr(model, name, wrap(getattr(model, name)))
+    return model
+
+
+@breaks(laws.normalises, "histogram", "naive-bayes", "bernoulli-mixture", "nade", "real-nvp")
+def forgets_a_constant(model):
+    return _replace(model, "log_prob", lambda f: lambda x: f(x) + 0.01)
+
+
+@breaks(laws.normalises, "fvsbn")
+def scores_one_variable_twice(model):
+    return _replace(model, "log_prob", lambda f: lambda x: f(x) + 0.5 * (x[:, 0] - 1))
+
+
+@breaks(laws.samples_follow_log_prob, "naive-bayes", "bernoulli-mixture", "made")
+def samples_have_their_variables_reversed(model):
+    return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed)[:, ::-1])
+
+
+@breaks(laws.samples_follow_log_prob, "histogram", "real-nvp")
+def samples_are_shrunk(model):
+    return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed) * 0.95)
+
+
+@breaks(laws.loss_is_negative_log_prob, "nade", "real-nvp")
+def trains_on_the_sum(model):
+    return _replace(model, "loss", lambda f: lambda x, y, rng: f(x, y, rng) * len(x))
+
+
+@breaks(laws.conditionals_see_only_the_past, "fvsbn", "nade", "made")
+def conditionals_see_themselves(model):
+    return _replace(model, "conditionals", lambda f: lambda x: f(x) + 1e-9 * x)
+
+
+@breaks(laws.conditionals_see_only_the_past, "nade")
+def conditionals_are_blind(model):
+    return _replace(model, "conditionals", lambda f: lambda x: f(np.zeros_like(x)))
+
+
+@breaks(laws.log_prob_sums_the_conditionals, "fvsbn", "nade")
+def log_prob_is_not_that_of_the_conditionals(model):
+    return _replace(model, "log_prob", lambda f: lambda x: f(x) + 1e-6 * (x[:, 0] - 0.5))
+
+
+@breaks(laws.sampling_inverts_the_conditionals, "fvsbn", "nade")
+def samples_the_wrong_side(model):
+    return _replace(model, "sample", lambda f: lambda n, seed=0: 1 - f(n, seed=seed))
+
+
+@breaks(laws.inverse_undoes_forward, "real-nvp")
+def inverts_without_the_shift(model):
+    return _replace(model, "inverse", lambda f: lambda x: (f(x)[0] + 1e-6, f(x)[1]))
+
+
+@breaks(laws.inverse_undoes_forward, "real-nvp")
+def is_the_identity(model):
+    for p in parameters(model).values():
+        p[...] = 0.0
+    return model
+
+
+@breaks(laws.log_det_is_that_of_the_jacobian, "real-nvp")
+def forgets_half_of_the_log_det(model):
+    return _replace(model, "forward", lambda f: lambda z: (f(z)[0], f(z)[1] * 0.5))
+
+
+@breaks(laws.bounds_are_ordered, "vae")
+def elbo_has_the_sign_of_the_kl_wrong(model):
+    def elbo(x, rng):
+        mu, log_var = model.encode(x)
+        kl = 0.5 * np.sum(mu * mu + np.exp(log_var) - 1 - log_var, axis=-1)
+        return original(x, rng) + 2 * kl
+
+    original = model.elbo
+    model.elbo = elbo
+    return model
+
+
+@breaks(laws.bounds_are_ordered, "vae")
+def weighted_bound_adds_instead_of_averaging(model):
+    return _replace(
+        model, "importance_log_prob", lambda f: lambda x, k, rng: f(x, k, rng) + np.log(k)
+    )
+
+
+@breaks(laws.importance_estimate_sums_to_one, "vae")
+def weights_forget_the_prior(model):
+    def bound(x, k, rng):
+        mu, _ = model.encode(x)
+        return original(x, k, rng) + 0.5 * np.sum(mu * mu, axis=-1)
+
+    original = model.importance_log_prob
+    model.importance_log_prob = bound
+    return model
+
+
+@breaks(laws.has_no_log_prob, "gan", "ddpm")
+def invents_a_likelihood(model):
+    model.log_prob = lambda x: np.zeros(len(x))
+    return model
+
+
+@breaks(laws.noise_schedule_ends_in_noise, "ddpm")
+def keeps_a_third_of_the_signal(model):
+    class Unscaled(type(model)):
+        alphas_cumprod = np.linspace(0.999, 0.36, 8)
+
+    model.__class__ = Unscaled
+    return model
+
+
+@breaks(laws.gradient_matches_differences, "fvsbn", "nade", "made", "vae", "real-nvp", "ddpm")
+def loss_loses_part_of_its_graph(model):
+    def wrap(f):
+        def loss(x, y, rng):
+            whole = f(x, y, rng)
+            return whole + 0.01 * value(whole) ** 2
+
+        return loss
+
+    return _replace(model, "loss", wrap)
+
+
+@breaks(laws.every_parameter_has_a_gradient, "fvsbn", "vae", "real-nvp", "ddpm")
+def has_an_idle_parameter(model):
+    from core import Tensor
+
+    model.idle = Tensor(np.ones(2))
+    return model
+
+
+@breaks(laws.save_and_load_give_the_same_model, "fvsbn", "vae", "gan", "ddpm", "naive-bayes")
+def keeps_something_outside_its_state(model):
+    original = model.sample
+    model.hidden_offset = 1e-3
+    model.sample = lambda n, seed=0: original(n, seed=seed) + model.hidden_offset
+    return model
+
+
+@breaks(laws.samples_are_reproducible, "nade", "gan", "ddpm", "vae")
+def ignores_the_seed(model):
+    return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=0))
+
+
+@breaks(laws.samples_are_reproducible, "nade", "gan", "ddpm", "histogram")
+def noise_depends_on_the_batch(model):
+    return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed + n))
+
+
+@breaks(laws.names_what_is_wrong_with_the_input, "fvsbn", "real-nvp", "naive-bayes")
+def lets_nan_travel(model):
+    def wrap(f):
+        def log_prob(x):
+            return np.full(len(x), np.nan) if np.isnan(x).any() else f(x)
+
+        return log_prob
+
+    return _replace(model, "log_prob", wrap)
+
+
+@pytest.mark.parametrize(
+    ("law", "name", "fault"), BROKEN, ids=[f"{n}-{f.__name__}" for _, n, f in BROKEN]
+)
+def test_law_rejects_a_broken_model(law, name, fault, tmp_path):
+    subject = make(MODELS[name])
+    broken = Subject(subject.row, fault(subject.model))
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        run(law, broken, tmp_path)
+
+
+def test_every_law_has_met_a_broken_model():
+    untested = set(LAWS) - {law for law, _, _ in BROKEN} - {laws.keeps_float32}
+    assert not untested
+
+
+def test_keeps_float32_rejects_a_model_that_widens(monkeypatch):
+    row = MODELS["fvsbn"]
+    cls = row.load()
+
+    class Widens(cls):
+        def sample(self, n, *, seed=0):
+            return super().sample(n, seed=seed).astype(np.float64)
+
+    monkeypatch.setattr(type(row), "load", lambda self: Widens)
+    with pytest.raises(AssertionError):
+        laws.keeps_float32(make(row))
