@@ -599,7 +599,9 @@ def _leading_to(inputs: Sequence[Tensor], nodes: list[Tensor]) -> set[int]:
 def _seed(root: Tensor, gradient: Array, create_graph: bool) -> Array:
     if gradient is None:
         if root.size != 1:
-            raise InputError(f"gradient is missing; y has shape {root.shape}, not a single number")
+            raise InputError(
+                f"gradient must be given for y of shape {root.shape}, which is no single number"
+            )
         gradient = np.ones_like(root.data)
     if gradient.shape != root.shape or gradient.dtype != root.dtype:
         raise InputError(

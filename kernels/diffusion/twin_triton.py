@@ -115,8 +115,8 @@ def _check(x: Any, output: Any, conditional: Any, coefficients: Any, at: Any) ->
     for name, v in others:
         if v.shape != x.shape or v.dtype != x.dtype or v.device != x.device:
             raise InputError(
-                f"{name} is {v.dtype} {tuple(v.shape)} on {v.device}; "
-                f"expected {x.dtype} {tuple(x.shape)} on {x.device}, as x_t"
+                f"{name} must be {x.dtype} {tuple(x.shape)} on {x.device}, as x_t, "
+                f"got {v.dtype} {tuple(v.shape)} on {v.device}"
             )
     small = (
         ("coefficients", coefficients, (7,), torch.float32),

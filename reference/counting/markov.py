@@ -58,8 +58,8 @@ class MarkovTable:
         size = num_parameters(dim, order, levels)
         if size > MOST_CELLS:
             raise InputError(
-                f"order is {order}: 2**{size.bit_length() - 1} parameters or more to count; "
-                "expected at most 2**26"
+                f"order must give at most 2**26 parameters, got {order}: "
+                f"2**{size.bit_length() - 1} or more"
             )
         self.dim, self.order, self.levels, self.dtype = dim, order, levels, np.dtype(dtype)
         self.alpha = number("alpha", alpha, least=0)

@@ -274,9 +274,9 @@ def test_unsupported_calls_raise(call):
 )
 def test_mixed_float_dtypes_raise(other):
     t = leaf(2, dtype=np.float32)
-    with pytest.raises(TypeError, match="mixed dtypes"):
+    with pytest.raises(TypeError, match="one float dtype"):
         t * other
-    with pytest.raises(TypeError, match="mixed dtypes"):
+    with pytest.raises(TypeError, match="one float dtype"):
         other * t
 
 
@@ -323,15 +323,15 @@ def test_backward_needs_a_fitting_gradient():
     x = leaf(3)
     y = x * 2.0
     for gradient, message in (
-        (None, "gradient is missing"),
-        (np.ones(2), "expected float64"),
-        (np.ones(3, np.float32), "expected float64"),
+        (None, "gradient must be given"),
+        (np.ones(2), "must be float64"),
+        (np.ones(3, np.float32), "must be float64"),
     ):
         with pytest.raises(InputError, match=message):
             y.backward(gradient)
     with pytest.raises(InputError, match="leaf"):
         x.backward(np.ones(3))
-    with pytest.raises(InputError, match="expected a Tensor"):
+    with pytest.raises(InputError, match="must be a Tensor"):
         grad(np.ones(()), [x])
     with pytest.raises(InputError, match=r"inputs\[0\]"):
         grad(np.sum(y), [np.ones(3)])
@@ -366,7 +366,7 @@ def test_convolution_names_bad_arguments():
     x, w = np.zeros((1, 2, 4, 4)), np.zeros((3, 2, 3, 3))
     with pytest.raises(InputError, match="channels"):
         F.conv2d(x[:, :1], w)
-    with pytest.raises(InputError, match="4 each"):
+    with pytest.raises(InputError, match="4 axes each"):
         F.conv2d(x[0], w)
     with pytest.raises(InputError, match="stride"):
         F.conv2d(x, w, stride=0)

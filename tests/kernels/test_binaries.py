@@ -188,7 +188,7 @@ def unfit(case: str, folder: Path) -> str:
 
 def module(folder: Path, old: str, new: str, where: str) -> Any:
     """attention_triton with a piece of the function `where` changed."""
-    source = (ROOT / "kernels" / "attention_triton.py").read_text()
+    source = (ROOT / "kernels/attention/twin_triton.py").read_text()
     before, after = source.split(f"def {where}(")
     assert old in after.split("@triton.jit")[0]
     path = folder / "changed.py"

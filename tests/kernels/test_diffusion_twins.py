@@ -103,13 +103,13 @@ def test_a_model_samples_the_same_under_the_back_end(sampler):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"output": np.zeros((2, 4), np.float32)}, "^output is float32 of shape"),
-        ({"output": np.zeros((2, 3))}, "^output is float64"),
-        ({"conditional": np.zeros((1, 3), np.float32)}, "^conditional is float32 of shape"),
-        ({"x_t": np.zeros((2, 3), np.float16)}, "^x_t is float16"),
+        ({"output": np.zeros((2, 4), np.float32)}, "^output must .*got float32 of shape"),
+        ({"output": np.zeros((2, 3))}, "^output must .*got float64"),
+        ({"conditional": np.zeros((1, 3), np.float32)}, "^conditional must .*got float32 of shape"),
+        ({"x_t": np.zeros((2, 3), np.float16)}, "^x_t must .*got float16"),
         ({"seed": -1}, "^seed must be"),
         ({"t": -1}, "^step must be"),
-        ({"out": np.zeros((2, 3))}, "^out is float64"),
+        ({"out": np.zeros((2, 3))}, "^out must .*got float64"),
         ({"out": np.zeros((3, 2), np.float32).T}, "^out must be a contiguous array"),
         ({"out": np.broadcast_to(np.float32(0), (2, 3))}, "^out must be a contiguous array"),
         ({"out": [0.0]}, "^out must be a contiguous array"),
@@ -167,8 +167,8 @@ for call in (
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert out.stdout.splitlines() == [
-        "x_t is on the CPU; expected a GPU, or TRITON_INTERPRET=1",
-        "device is on the CPU; expected a GPU, or TRITON_INTERPRET=1",
+        "x_t must be on a GPU (or set TRITON_INTERPRET=1), got the CPU",
+        "device must be on a GPU (or set TRITON_INTERPRET=1), got the CPU",
         "device must be such as 'cuda' or 'cuda:1', got 'foo'",
     ]
 
@@ -266,13 +266,13 @@ def interpreted_errors():
 
     x = np.zeros((2, 3), np.float32)
     for change, message in (
-        ({"output": np.zeros((2, 4), np.float32)}, "output is torch.float32 .2, 4."),
+        ({"output": np.zeros((2, 4), np.float32)}, "output must .*got torch.float32 .2, 4."),
         ({"conditional": np.zeros((2, 3))}, "conditional must be .* array, got float64"),
         ({"x_t": np.zeros((2, 3), ">f4")}, "x_t must be a float16 or float32 array, got >f4"),
         ({"coefficients": NOISY[:4]}, "coefficients must be five finite numbers"),
         ({"seed": -1}, "seed must be"),
         ({"first": -1}, "first must be"),
-        ({"x_t": torch.zeros(2, 3, dtype=torch.int32)}, "x_t is torch.int32"),
+        ({"x_t": torch.zeros(2, 3, dtype=torch.int32)}, "x_t must .*got torch.int32"),
     ):
         call = {"x_t": x, "output": x, "coefficients": NOISY, "seed": 0, "t": 1, **change}
         if isinstance(call["x_t"], torch.Tensor):

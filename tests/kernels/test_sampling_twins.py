@@ -292,17 +292,17 @@ NADE_CALL = call("nade", {"n": 3, "D": 4, "H": 2}, "float32")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"u": np.zeros(4, np.float32)}, "^u is float32 of shape"),
-        ({"u": np.zeros((3, 4), np.int64)}, "^u is int64"),
-        ({"u": np.zeros((3, 5), np.float32)}, "^W is float32 of shape"),
-        ({"V": NADE_CALL["V"].astype(np.float64)}, "^V is float64"),
-        ({"b": NADE_CALL["b"][:3]}, "^b is float32 of shape"),
+        ({"u": np.zeros(4, np.float32)}, "^u must .*got float32 of shape"),
+        ({"u": np.zeros((3, 4), np.int64)}, "^u must .*got int64"),
+        ({"u": np.zeros((3, 5), np.float32)}, "^W must .*got float32 of shape"),
+        ({"V": NADE_CALL["V"].astype(np.float64)}, "^V must .*got float64"),
+        ({"b": NADE_CALL["b"][:3]}, "^b must .*got float32 of shape"),
         ({"order": [0, 1, 2, 2]}, "^order must hold each of 0, …, 3 once"),
         ({"order": [0, 1, 2, 3.5]}, "^order must hold each of 0, …, 3 once, got float64"),
         ({"order": None}, "^order must hold each of 0, …, 3 once"),
-        ({"u": np.ones((3, 4), np.float32)}, r"^u ranges over 1.0..1.0; expected \[0, 1\)"),
-        ({"u": np.full((3, 4), np.nan)}, r"^u ranges over nan..nan; expected \[0, 1\)"),
-        ({"u": np.full((3, 4), -1e-9)}, r"^u ranges over -1e-09.*; expected \[0, 1\)"),
+        ({"u": np.ones((3, 4), np.float32)}, r"^u must lie in .*got 1.0..1.0"),
+        ({"u": np.full((3, 4), np.nan)}, r"^u must lie in .*got nan..nan"),
+        ({"u": np.full((3, 4), -1e-9)}, r"^u must lie in .*got -1e-09.*"),
     ],
 )
 def test_bad_arguments_are_named(change, message):
@@ -313,12 +313,12 @@ def test_bad_arguments_are_named(change, message):
 @pytest.mark.parametrize(
     ("u", "other", "message"),
     [
-        (np.ones((3, 2)), [0, 1], "expected \\[0, 1\\)"),
+        (np.ones((3, 2)), [0, 1], "u must lie in \\[0, 1\\)"),
         (np.zeros((3, 1)), [0, 1], "^u, threshold and other have shapes"),
-        (np.zeros((3, 2)), [0, 2], "^other is int64; expected integers in 0..1"),
-        (np.zeros((3, 2)), [0.5, 0.7], "^other is float64; expected integers in 0..1"),
-        (np.zeros((3, 2), np.float16), [0, 1], "^u is float16; expected float32 or float64"),
-        (np.zeros((3, 2), ">f8"), [0, 1], "^u is >f8; expected float32 or float64"),
+        (np.zeros((3, 2)), [0, 2], "^other must .*got int64"),
+        (np.zeros((3, 2)), [0.5, 0.7], "^other must .*got float64"),
+        (np.zeros((3, 2), np.float16), [0, 1], "^u must .*got float16"),
+        (np.zeros((3, 2), ">f8"), [0, 1], "^u must .*got >f8"),
     ],
 )
 def test_bad_tables_are_named(u, other, message):
@@ -330,7 +330,7 @@ def test_bad_layers_are_named():
     whole = np.zeros((2, 2), np.int64)
     for layers, message in (
         ([], "layers must hold at least one"),
-        ([(whole, whole[0])], "layers: matrix 0 is int64; expected float32 or float64"),
+        ([(whole, whole[0])], "layers must be float32 or float64, got int64"),
     ):
         with pytest.raises(InputError, match=message):
             twin.made_sample(np.zeros((1, 2)), layers, [0, 1])
@@ -343,5 +343,5 @@ def test_a_chain_of_no_values_is_named():
 
 @pytest.mark.parametrize("p", [[], [0.5, 0.6], [1.5, -0.5], [[1.0]], [np.nan, 1.0]])
 def test_what_is_no_distribution_is_named(p):
-    with pytest.raises(InputError, match=r"^p (has shape|must be)"):
+    with pytest.raises(InputError, match=r"^p must"):
         alias_table(p)

@@ -183,7 +183,7 @@ def test_an_order_that_is_none_is_named(order):
 
 @pytest.mark.parametrize("dim", [0, -3, 2.0, True])
 def test_a_dim_that_is_none_is_named(dim):
-    with pytest.raises(InputError, match=r"^dim is"):
+    with pytest.raises(InputError, match=r"^dim must .*got "):
         FVSBN(dim)
 
 

@@ -278,9 +278,9 @@ def test_samples_do_not_depend_on_how_many_are_drawn():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hidden": [4, 0]}, "^hidden is 0"),
-        ({"dim": 0}, "^dim is 0"),
-        ({"masks": 0}, "^masks is 0"),
+        ({"hidden": [4, 0]}, "^hidden must .*got 0"),
+        ({"dim": 0}, "^dim must .*got 0"),
+        ({"masks": 0}, "^masks must .*got 0"),
         ({"order": [0, 0, 1]}, "order must hold each of 0, …, 2 once"),
     ],
 )

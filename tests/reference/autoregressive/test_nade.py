@@ -193,8 +193,8 @@ def test_the_weights_of_the_last_variable_have_nothing_to_do():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hidden": 0}, "^hidden is 0"),
-        ({"dim": 0}, "^dim is 0"),
+        ({"hidden": 0}, "^hidden must .*got 0"),
+        ({"dim": 0}, "^dim must .*got 0"),
         ({"order": [0, 0, 1]}, "order must hold each of 0, …, 2 once"),
     ],
 )

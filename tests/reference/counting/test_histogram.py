@@ -164,7 +164,7 @@ def test_fit_forgets_and_a_failed_fit_keeps_the_counts():
     model = unit().fit(np.zeros((5, 1))).fit(x)
     before = model.counts.copy()
     assert before.sum() == 30
-    with pytest.raises(InputError, match=r"x holds \[2\.\]; expected points of the support"):
+    with pytest.raises(InputError, match=r"x must .*got \[2\.\]"):
         model.fit(np.append(x, [[2.0]], axis=0))
     np.testing.assert_array_equal(model.counts, before)
 
@@ -286,23 +286,23 @@ X = np.full((3, 1), 0.5)
         (lambda: Histogram(2, bins=[3]), "bins"),
         (lambda: Histogram(1, bins=3, low=0), "low and high"),
         (lambda: Histogram(1, bins=3, low=1, high=0), "low < high"),
-        (lambda: Histogram(1, bins=3, low="a", high="b"), "low is 'a'"),
+        (lambda: Histogram(1, bins=3, low="a", high="b"), "low must .*got 'a'"),
         (lambda: Histogram(1, bins=3, low=0, high=float("nan")), "finite"),
         (lambda: Histogram(1, bins=10**6, low=1, high=1 + 1e-9), "increase"),
-        (lambda: Histogram(1, bins=3, levels=3), "exclude"),
+        (lambda: Histogram(1, bins=3, levels=3), "together"),
         (lambda: Histogram(2, edges=[[0, 1]]), "edges"),
         (lambda: Histogram(1, edges=[[0]]), "edges"),
         (lambda: Histogram(1, edges=[[0, 2, 1]]), "edges"),
         (lambda: Histogram(784, levels=2), "2 to the power 784"),
-        (lambda: Histogram(1, bins=10**10), "grid"),
+        (lambda: Histogram(1, bins=10**10), "2\\*\\*26 cells"),
         (lambda: Histogram(1, alpha=-1), "alpha"),
-        (lambda: unit().fit(X * np.nan), "x holds nan"),
-        (lambda: unit().fit(X[:0]), "x has no rows"),
-        (lambda: unit(2).fit(X), r"x has shape \(3, 1\)"),
-        (lambda: unit().fit(X[0]), "x has shape"),
-        (lambda: unit().fit([[0.5]]), "x is list"),
-        (lambda: Histogram(1, levels=2).fit(X), "x holds 0.5; expected 0 and 1 only"),
-        (lambda: Histogram(1, levels=3).fit(X * 6), "x holds 3.0"),
+        (lambda: unit().fit(X * np.nan), "x must .*got nan"),
+        (lambda: unit().fit(X[:0]), "x must have at least one row"),
+        (lambda: unit(2).fit(X), r"x must have shape .*got \(3, 1\)"),
+        (lambda: unit().fit(X[0]), "x must have shape"),
+        (lambda: unit().fit([[0.5]]), "x must .*got list"),
+        (lambda: Histogram(1, levels=2).fit(X), "x must .*got 0.5"),
+        (lambda: Histogram(1, levels=3).fit(X * 6), "x must .*got 3.0"),
         (lambda: Histogram(1).partial_fit(X), "low and high"),
         (lambda: unit().log_prob(X), "call fit first"),
         (lambda: unit().sample(3), "call fit first"),

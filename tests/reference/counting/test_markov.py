@@ -197,22 +197,25 @@ X = states(3)
 @pytest.mark.parametrize(
     ("call", "names"),
     [
-        (lambda: num_parameters(3, 3), "order is 3; expected at most dim − 1 = 2"),
+        (lambda: num_parameters(3, 3), "order must .*got 3"),
         (lambda: num_parameters(3, -1), "order"),
         (lambda: num_parameters(3, 1, 1), "levels"),
-        (lambda: MarkovTable(784, order=783), "order is 783: 2\\*\\*783 parameters or more"),
+        (
+            lambda: MarkovTable(784, order=783),
+            "order must give at most 2\\*\\*26 parameters, got 783: 2\\*\\*783 or more",
+        ),
         (lambda: MarkovTable(3000, order=2999), "order"),
         (lambda: MarkovTable(3, alpha=float("inf")), "alpha"),
-        (lambda: MarkovTable(3).fit(X[:0]), "x has no rows"),
-        (lambda: MarkovTable(3).fit(X + 0.5), "x holds 0.5"),
-        (lambda: MarkovTable(3).fit(X * np.nan), "x holds nan"),
-        (lambda: MarkovTable(4).fit(X), "x has shape"),
-        (lambda: MarkovTable(3, levels=3).fit(X + 2), "x holds 3.0; expected whole"),
+        (lambda: MarkovTable(3).fit(X[:0]), "x must have at least one row"),
+        (lambda: MarkovTable(3).fit(X + 0.5), "x must .*got 0.5"),
+        (lambda: MarkovTable(3).fit(X * np.nan), "x must .*got nan"),
+        (lambda: MarkovTable(4).fit(X), "x must have shape"),
+        (lambda: MarkovTable(3, levels=3).fit(X + 2), "x must .*got 3.0"),
         (lambda: MarkovTable(3).log_prob(X), "call fit first"),
         (lambda: MarkovTable(3).conditionals(X), "call fit first"),
         (lambda: MarkovTable(3).sample(2), "call fit first"),
         (lambda: HomogeneousChain(3).sample(2), "call fit first"),
-        (lambda: HomogeneousChain(3).fit(X - 1), "x holds -1.0"),
+        (lambda: HomogeneousChain(3).fit(X - 1), "x must .*got -1.0"),
     ],
 )
 def test_bad_input_is_named(call, names):

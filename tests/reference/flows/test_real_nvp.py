@@ -331,13 +331,13 @@ def test_it_takes_the_precision_it_is_asked_for():
 @pytest.mark.parametrize(
     ("call", "names"),
     [
-        (lambda: RealNVP(1), "dim is 1; expected an integer of at least 2"),
-        (lambda: RealNVP(2, layers=0), "layers is 0; expected an integer of at least 1"),
-        (lambda: shaken().log_prob(normals(4, 3)), r"x has shape \(4, 3\); expected \(B, 2\)"),
-        (lambda: shaken().log_prob(normals(4, 2)[0]), r"x has shape \(2,\)"),
-        (lambda: shaken().loss(normals(4, 2) * np.nan), "x holds nan"),
-        (lambda: shaken().log_prob(np.ones((3, 2), int)), "x has dtype int64"),
-        (lambda: shaken().log_prob([[0.0, 1.0]]), "x is list"),
+        (lambda: RealNVP(1), "dim must .*got 1"),
+        (lambda: RealNVP(2, layers=0), "layers must .*got 0"),
+        (lambda: shaken().log_prob(normals(4, 3)), r"x must have shape .*got \(4, 3\)"),
+        (lambda: shaken().log_prob(normals(4, 2)[0]), r"x must have shape .*got \(2,\)"),
+        (lambda: shaken().loss(normals(4, 2) * np.nan), "x must .*got nan"),
+        (lambda: shaken().log_prob(np.array([["a", "b"]])), "x must hold numbers, got <U1"),
+        (lambda: shaken().log_prob([[0.0, 1.0]]), "x must .*got list"),
     ],
 )
 def test_bad_input_is_named(call, names):

@@ -328,7 +328,8 @@ def same_error(count: Any, *arguments: Any) -> str:
 def test_levels_is_a_whole_number_of_at_least_one(levels: Any):
     for x in (np.array([0, 1]), np.zeros(0, int)):
         said = same_error(count_categories, x, levels)
-        assert said == f"levels is {levels!r}; expected an integer of at least 1"
+        bound = " >= 1" if type(levels) is int else ""
+        assert said == f"levels must be an int{bound}, got {levels!r}"
 
 
 def test_levels_may_be_of_numpy():
@@ -344,7 +345,7 @@ def test_a_table_too_large_to_index_is_refused(bins: int, axes: int):
     tracemalloc.start()
     for weights in (None, np.ones(2)):
         said = same_error(histogram_nd, np.zeros((2, axes)), edges, weights)
-        assert said == f"edges make {bins**axes} cells; expected fewer than 2**32"
+        assert said == f"edges must make fewer than 2**32 cells, got {bins**axes}"
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 << 20
