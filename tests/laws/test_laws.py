@@ -16,14 +16,15 @@ import pytest
 from core import value
 from core.state import parameters
 from reference import KINDS, MODELS
-from tests.laws import laws
-from tests.laws.laws import LAWS, Subject, make
+from tests.laws import autoregressive, everything, explicit, flows, implicit, latent
+from tests.laws.laws import LAWS
+from tests.laws.subject import Subject, make
 
 OWED = [(law, row) for row in MODELS.values() for law, kinds in LAWS.items() if row.kind in kinds]
 
 
 def run(law: Callable[..., None], subject: Subject, folder: Path) -> None:
-    law(subject, folder) if law is laws.save_and_load_give_the_same_model else law(subject)
+    law(subject, folder) if law is everything.save_and_load_give_the_same_model else law(subject)
 
 
 @pytest.mark.parametrize(
@@ -57,69 +58,69 @@ def _replace(model: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
     return model
 
 
-@breaks(laws.normalises, "histogram", "naive-bayes", "bernoulli-mixture", "nade", "real-nvp")
+@breaks(explicit.normalises, "histogram", "naive-bayes", "bernoulli-mixture", "nade", "real-nvp")
 def forgets_a_constant(model):
     return _replace(model, "log_prob", lambda f: lambda x: f(x) + 0.01)
 
 
-@breaks(laws.normalises, "fvsbn")
+@breaks(explicit.normalises, "fvsbn")
 def scores_one_variable_twice(model):
     return _replace(model, "log_prob", lambda f: lambda x: f(x) + 0.5 * (x[:, 0] - 1))
 
 
-@breaks(laws.samples_follow_log_prob, "naive-bayes", "bernoulli-mixture", "made")
+@breaks(explicit.samples_follow_log_prob, "naive-bayes", "bernoulli-mixture", "made")
 def samples_have_their_variables_reversed(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed)[:, ::-1])
 
 
-@breaks(laws.samples_follow_log_prob, "histogram", "real-nvp")
+@breaks(explicit.samples_follow_log_prob, "histogram", "real-nvp")
 def samples_are_shrunk(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed) * 0.95)
 
 
-@breaks(laws.loss_is_negative_log_prob, "nade", "real-nvp")
+@breaks(explicit.loss_is_negative_log_prob, "nade", "real-nvp")
 def trains_on_the_sum(model):
     return _replace(model, "loss", lambda f: lambda x, y, rng: f(x, y, rng) * len(x))
 
 
-@breaks(laws.conditionals_see_only_the_past, "fvsbn", "nade", "made")
+@breaks(autoregressive.conditionals_see_only_the_past, "fvsbn", "nade", "made")
 def conditionals_see_themselves(model):
     return _replace(model, "conditionals", lambda f: lambda x: f(x) + 1e-9 * x)
 
 
-@breaks(laws.conditionals_see_only_the_past, "nade")
+@breaks(autoregressive.conditionals_see_only_the_past, "nade")
 def conditionals_are_blind(model):
     return _replace(model, "conditionals", lambda f: lambda x: f(np.zeros_like(x)))
 
 
-@breaks(laws.log_prob_sums_the_conditionals, "fvsbn", "nade")
+@breaks(autoregressive.log_prob_sums_the_conditionals, "fvsbn", "nade")
 def log_prob_is_not_that_of_the_conditionals(model):
     return _replace(model, "log_prob", lambda f: lambda x: f(x) + 1e-6 * (x[:, 0] - 0.5))
 
 
-@breaks(laws.sampling_inverts_the_conditionals, "fvsbn", "nade")
+@breaks(autoregressive.sampling_inverts_the_conditionals, "fvsbn", "nade")
 def samples_the_wrong_side(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: 1 - f(n, seed=seed))
 
 
-@breaks(laws.inverse_undoes_forward, "real-nvp")
+@breaks(flows.inverse_undoes_forward, "real-nvp")
 def inverts_without_the_shift(model):
     return _replace(model, "inverse", lambda f: lambda x: (f(x)[0] + 1e-6, f(x)[1]))
 
 
-@breaks(laws.inverse_undoes_forward, "real-nvp")
+@breaks(flows.inverse_undoes_forward, "real-nvp")
 def is_the_identity(model):
     for p in parameters(model).values():
         p[...] = 0.0
     return model
 
 
-@breaks(laws.log_det_is_that_of_the_jacobian, "real-nvp")
+@breaks(flows.log_det_is_that_of_the_jacobian, "real-nvp")
 def forgets_half_of_the_log_det(model):
     return _replace(model, "forward", lambda f: lambda z: (f(z)[0], f(z)[1] * 0.5))
 
 
-@breaks(laws.bounds_are_ordered, "vae")
+@breaks(latent.bounds_are_ordered, "vae")
 def elbo_has_the_sign_of_the_kl_wrong(model):
     def elbo(x, rng):
         mu, log_var = model.encode(x)
@@ -131,14 +132,14 @@ def elbo_has_the_sign_of_the_kl_wrong(model):
     return model
 
 
-@breaks(laws.bounds_are_ordered, "vae")
+@breaks(latent.bounds_are_ordered, "vae")
 def weighted_bound_adds_instead_of_averaging(model):
     return _replace(
         model, "importance_log_prob", lambda f: lambda x, k, rng: f(x, k, rng) + np.log(k)
     )
 
 
-@breaks(laws.importance_estimate_sums_to_one, "vae")
+@breaks(latent.importance_estimate_sums_to_one, "vae")
 def weights_forget_the_prior(model):
     def bound(x, k, rng):
         mu, _ = model.encode(x)
@@ -149,13 +150,13 @@ def weights_forget_the_prior(model):
     return model
 
 
-@breaks(laws.has_no_log_prob, "gan", "ddpm")
+@breaks(implicit.has_no_log_prob, "gan", "ddpm")
 def invents_a_likelihood(model):
     model.log_prob = lambda x: np.zeros(len(x))
     return model
 
 
-@breaks(laws.noise_schedule_ends_in_noise, "ddpm")
+@breaks(implicit.noise_schedule_ends_in_noise, "ddpm")
 def keeps_a_third_of_the_signal(model):
     class Unscaled(type(model)):
         alphas_cumprod = np.linspace(0.999, 0.36, 8)
@@ -164,7 +165,7 @@ def keeps_a_third_of_the_signal(model):
     return model
 
 
-@breaks(laws.gradient_matches_differences, "fvsbn", "nade", "made", "vae", "real-nvp", "ddpm")
+@breaks(everything.gradient_matches_differences, "fvsbn", "nade", "made", "vae", "real-nvp", "ddpm")
 def loss_loses_part_of_its_graph(model):
     def wrap(f):
         def loss(x, y, rng):
@@ -176,7 +177,7 @@ def loss_loses_part_of_its_graph(model):
     return _replace(model, "loss", wrap)
 
 
-@breaks(laws.every_parameter_has_a_gradient, "fvsbn", "vae", "real-nvp", "ddpm")
+@breaks(everything.every_parameter_has_a_gradient, "fvsbn", "vae", "real-nvp", "ddpm")
 def has_an_idle_parameter(model):
     from core import Tensor
 
@@ -184,7 +185,7 @@ def has_an_idle_parameter(model):
     return model
 
 
-@breaks(laws.save_and_load_give_the_same_model, "fvsbn", "vae", "gan", "ddpm", "naive-bayes")
+@breaks(everything.save_and_load_give_the_same_model, "fvsbn", "vae", "gan", "ddpm", "naive-bayes")
 def keeps_something_outside_its_state(model):
     original = model.sample
     model.hidden_offset = 1e-3
@@ -192,17 +193,17 @@ def keeps_something_outside_its_state(model):
     return model
 
 
-@breaks(laws.samples_are_reproducible, "nade", "gan", "ddpm", "vae")
+@breaks(everything.samples_are_reproducible, "nade", "gan", "ddpm", "vae")
 def ignores_the_seed(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=0))
 
 
-@breaks(laws.samples_are_reproducible, "nade", "gan", "ddpm", "histogram")
+@breaks(everything.samples_are_reproducible, "nade", "gan", "ddpm", "histogram")
 def noise_depends_on_the_batch(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed + n))
 
 
-@breaks(laws.names_what_is_wrong_with_the_input, "fvsbn", "real-nvp", "naive-bayes")
+@breaks(everything.names_what_is_wrong_with_the_input, "fvsbn", "real-nvp", "naive-bayes")
 def lets_nan_travel(model):
     def wrap(f):
         def log_prob(x):
@@ -224,7 +225,7 @@ def test_law_rejects_a_broken_model(law, name, fault, tmp_path):
 
 
 def test_every_law_has_met_a_broken_model():
-    untested = set(LAWS) - {law for law, _, _ in BROKEN} - {laws.keeps_float32}
+    untested = set(LAWS) - {law for law, _, _ in BROKEN} - {everything.keeps_float32}
     assert not untested
 
 
@@ -238,4 +239,4 @@ def test_keeps_float32_rejects_a_model_that_widens(monkeypatch):
 
     monkeypatch.setattr(type(row), "load", lambda self: Widens)
     with pytest.raises(AssertionError):
-        laws.keeps_float32(make(row))
+        everything.keeps_float32(make(row))

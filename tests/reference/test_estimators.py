@@ -55,7 +55,7 @@ def test_classes_keep_their_names(cls):
     sevens = model.sample(200, y="seven")
     assert (model.predict(sevens) == "seven").mean() > 0.7
     np.testing.assert_array_equal(clone(model).fit(x, y).sample(3), model.sample(3))
-    with pytest.raises(ValueError, match="y must .*got 'eleven'"):
+    with pytest.raises(ValueError, match=r"y must .*got 'eleven'"):
         model.sample(2, y="eleven")
 
 

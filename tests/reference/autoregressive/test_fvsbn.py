@@ -11,12 +11,13 @@ from core.errors import InputError
 from core.functional import bernoulli_log_prob
 from reference.autoregressive.fvsbn import FVSBN
 from tests.laws import autoregressive as laws
+from tests.laws import explicit, subject
 
 ORDER = [2, 0, 4, 1, 3]
 
 
 def make(order=None, dim=5, seed=1, cls=FVSBN):
-    return laws.randomise(cls(dim, order=order, dtype=np.float64), seed)
+    return subject.randomise(cls(dim, order=order, dtype=np.float64), seed)
 
 
 # The model with one mistake
@@ -76,14 +77,14 @@ class TrainsOnTheSum(FVSBN):
 @given(st.integers(1, 7).flatmap(laws.orders), st.integers(0, 99))
 def test_it_is_a_distribution_whose_conditionals_see_exactly_the_past(order, seed):
     model = make(order, len(order), seed)
-    laws.sums_to_one(model)
+    explicit.sums_to_one(model)
     laws.sees_exactly_the_past(model)
     laws.scores_what_it_sampled(model)
-    laws.teacher_forcing_is_likelihood(model, laws.bits(9, len(order), seed))
+    laws.teacher_forcing_is_likelihood(model, subject.bits(9, len(order), seed))
 
 
 def test_samples_follow_log_prob():
-    laws.samples_follow_log_prob(make(ORDER))
+    explicit.frequencies_follow_log_prob(make(ORDER))
 
 
 @pytest.mark.parametrize(
@@ -92,12 +93,12 @@ def test_samples_follow_log_prob():
         (laws.sees_exactly_the_past, SeesItself),
         (laws.sees_exactly_the_past, SeesTheRaster),
         (laws.sees_exactly_the_past, ForgetsTheFirst),
-        (laws.sums_to_one, SeesItself),
-        (laws.sums_to_one, ScoresTheMode),
+        (explicit.sums_to_one, SeesItself),
+        (explicit.sums_to_one, ScoresTheMode),
         (laws.scores_what_it_sampled, SamplesBackwards),
         (laws.scores_what_it_sampled, SeesTheRaster),
-        (laws.samples_follow_log_prob, SamplesBackwards),
-        (lambda m: laws.teacher_forcing_is_likelihood(m, laws.bits(9, 5)), TrainsOnTheSum),
+        (explicit.frequencies_follow_log_prob, SamplesBackwards),
+        (lambda m: laws.teacher_forcing_is_likelihood(m, subject.bits(9, 5)), TrainsOnTheSum),
     ],
 )
 def test_the_law_rejects(law, wrong):
@@ -106,16 +107,16 @@ def test_the_law_rejects(law, wrong):
 
 
 def test_gradient_by_differences():
-    model, x = make(ORDER), laws.bits(6, 5)
+    model, x = make(ORDER), subject.bits(6, 5)
     laws.gradient_matches_differences(model, lambda: model.loss(x))
 
 
 @given(st.integers(2, 6).flatmap(laws.orders), st.integers(0, 99))
 def test_gradient_is_that_of_a_logistic_regression_for_each_variable(order, seed):
     # ∂/∂w of −mean log p(x_i | past) is mean (p_i − x_i) past; and 0 for what is not past.
-    model, x = make(order, len(order), seed), laws.bits(20, len(order), seed)
+    model, x = make(order, len(order), seed), subject.bits(20, len(order), seed)
     g = laws.gradients(model, model.loss(x))
-    residual = 1 / (1 + np.exp(-laws.evaluate(model.conditionals, x))) - x  # (B, D)
+    residual = 1 / (1 + np.exp(-subject.evaluate(model.conditionals, x))) - x  # (B, D)
     rank = np.argsort(order)
     expected = residual.T @ x / len(x) * (rank[None, :] < rank[:, None])
     np.testing.assert_allclose(g["W"], expected, rtol=1e-9, atol=1e-14)
@@ -135,7 +136,7 @@ def test_scikit_learns_regressions_together_are_the_maximum_of_the_likelihood():
         fit = LogisticRegression(C=np.inf, tol=1e-12, solver="newton-cholesky")
         fit.fit(x[:, past], x[:, i])
         model.W[i, past], model.b[i] = fit.coef_[0], fit.intercept_[0]
-        own = laws.evaluate(model.conditionals, x)[:, i]
+        own = subject.evaluate(model.conditionals, x)[:, i]
         np.testing.assert_allclose(own, fit.decision_function(x[:, past]), rtol=1e-9, atol=1e-9)
     for g in laws.gradients(model, model.loss(x)).values():
         np.testing.assert_allclose(g, 0, atol=1e-7)
@@ -143,7 +144,7 @@ def test_scikit_learns_regressions_together_are_the_maximum_of_the_likelihood():
 
 def test_agrees_with_torch():
     torch = pytest.importorskip("torch")
-    model, x = make(ORDER), laws.bits(12, 5)
+    model, x = make(ORDER), subject.bits(12, 5)
     W = torch.tensor(model.W.data, requires_grad=True)
     b = torch.tensor(model.b.data, requires_grad=True)
     t = torch.tensor(x)
@@ -161,9 +162,9 @@ def test_agrees_with_torch():
 
 
 def test_starts_uniform():
-    x = laws.bits(4, 6)
+    x = subject.bits(4, 6)
     np.testing.assert_allclose(
-        laws.evaluate(FVSBN(6, dtype=np.float64).log_prob, x), -6 * np.log(2)
+        subject.evaluate(FVSBN(6, dtype=np.float64).log_prob, x), -6 * np.log(2)
     )
 
 
@@ -171,7 +172,7 @@ def test_one_variable_is_a_coin():
     model = make(dim=1)
     p = 1 / (1 + np.exp(-model.b.data[0]))
     np.testing.assert_allclose(
-        laws.evaluate(model.log_prob, np.array([[1.0], [0.0]])), np.log([p, 1 - p])
+        subject.evaluate(model.log_prob, np.array([[1.0], [0.0]])), np.log([p, 1 - p])
     )
 
 
@@ -188,7 +189,7 @@ def test_a_dim_that_is_none_is_named(dim):
 
 
 def test_float32_stays_float32():
-    model, x = FVSBN(4), laws.bits(3, 4).astype(np.float32)
+    model, x = FVSBN(4), subject.bits(3, 4).astype(np.float32)
     assert model.log_prob(x).dtype == model.sample(3).dtype == np.float32
     assert bernoulli_log_prob(x, model.conditionals(x)).dtype == np.float32
 

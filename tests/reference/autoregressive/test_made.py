@@ -15,6 +15,7 @@ from core.random import Generator
 from core.state import load_state, state
 from reference.autoregressive.made import MADE
 from tests.laws import autoregressive as laws
+from tests.laws import explicit, subject
 
 ORDER = [2, 0, 4, 1, 3]
 LAYERS = st.lists(st.integers(1, 9), max_size=3)
@@ -22,7 +23,7 @@ LAYERS = st.lists(st.integers(1, 9), max_size=3)
 
 def make(order=None, dim=5, hidden=(16,), masks=1, seed=1, cls=MADE, scale=0.7):
     model = cls(dim, hidden, masks=masks, order=order, seed=seed, dtype=np.float64)
-    return laws.randomise(model, seed, scale)
+    return subject.randomise(model, seed, scale)
 
 
 def masks_connect_exactly_the_past(model):
@@ -45,13 +46,13 @@ def every_set_sees_exactly_its_past(model):
 
 def averages_probabilities(model):
     """p(x) is the mean over sets of masks of Π_i p(x_i | its past in that set)."""
-    x = laws.bits(9, model.dim)
+    x = subject.bits(9, model.dim)
     p = [
         np.prod(np.where(x == 1, q, 1 - q), axis=1)
         for k in range(model.masks)
-        for q in [1 / (1 + np.exp(-laws.evaluate(lambda x, k=k: model.conditionals(x, k), x)))]
+        for q in [1 / (1 + np.exp(-subject.evaluate(lambda x, k=k: model.conditionals(x, k), x)))]
     ]
-    np.testing.assert_allclose(np.exp(laws.log_prob(model, x)), np.mean(p, axis=0), rtol=1e-9)
+    np.testing.assert_allclose(np.exp(subject.log_prob(model, x)), np.mean(p, axis=0), rtol=1e-9)
 
 
 # The model with one mistake
@@ -136,7 +137,7 @@ class TrainsOneSet(MADE):
 @given(st.integers(1, 7).flatmap(laws.orders), LAYERS, st.integers(1, 3), st.integers(0, 99))
 def test_it_is_a_distribution_of_any_shape(order, hidden, masks, seed):
     model = make(order, len(order), hidden, masks, seed)
-    laws.sums_to_one(model)
+    explicit.sums_to_one(model)
     averages_probabilities(model)
 
 
@@ -156,30 +157,30 @@ def test_conditionals_see_exactly_the_past(order, hidden, seed):
 def test_one_set_of_masks_obeys_the_laws_of_one_order(order, seed):
     model = make(order, len(order), (8, 8), 1, seed)
     laws.scores_what_it_sampled(model)
-    x = laws.bits(9, len(order), seed)
+    x = subject.bits(9, len(order), seed)
     np.testing.assert_array_equal(
-        model.loss(x, None, Generator(0)).item(), -laws.log_prob(model, x).mean()
+        model.loss(x, None, Generator(0)).item(), -subject.log_prob(model, x).mean()
     )
 
 
 @pytest.mark.parametrize("masks", [1, 4])
 def test_samples_follow_log_prob(masks):
-    laws.samples_follow_log_prob(make(ORDER, masks=masks))
+    explicit.frequencies_follow_log_prob(make(ORDER, masks=masks))
 
 
 def loss_is_that_of_the_chosen_set(model):
     """Over many draws the loss takes the value of every set, and nothing else."""
-    x, rng = laws.bits(9, model.dim), Generator(0)
+    x, rng = subject.bits(9, model.dim), Generator(0)
     losses = {model.loss(x, None, rng).item() for _ in range(40)}
     expected = {-value(model._log_prob(x, k)).mean() for k in range(model.masks)}
     np.testing.assert_allclose(sorted(losses), sorted(expected), rtol=1e-12)
 
 
 def test_training_takes_every_set_in_turn_and_validation_their_average():
-    model, x = make(ORDER, masks=4), laws.bits(9, 5)
+    model, x = make(ORDER, masks=4), subject.bits(9, 5)
     loss_is_that_of_the_chosen_set(model)
     average = model.validation_loss(x).item()
-    np.testing.assert_allclose(average, -laws.log_prob(model, x).mean(), rtol=1e-12)
+    np.testing.assert_allclose(average, -subject.log_prob(model, x).mean(), rtol=1e-12)
     # Jensen: the average of probabilities is better than the average set.
     assert average < np.mean([-value(model._log_prob(x, k)).mean() for k in range(4)])
 
@@ -193,15 +194,15 @@ def test_training_takes_every_set_in_turn_and_validation_their_average():
         (masks_connect_exactly_the_past, OutputsSeeThemselves, 1),
         (masks_connect_exactly_the_past, HiddenAreStrict, 1),
         (masks_connect_exactly_the_past, OneMaskTransposed, 1),
-        (laws.sums_to_one, OutputsSeeThemselves, 1),
-        (laws.sums_to_one, AveragesLogits, 4),
-        (laws.sums_to_one, AveragesLogProbabilities, 4),
+        (explicit.sums_to_one, OutputsSeeThemselves, 1),
+        (explicit.sums_to_one, AveragesLogits, 4),
+        (explicit.sums_to_one, AveragesLogProbabilities, 4),
         (averages_probabilities, AveragesLogits, 4),
         (averages_probabilities, AveragesLogProbabilities, 4),
         (laws.scores_what_it_sampled, SamplesInRasterOrder, 1),
-        (laws.samples_follow_log_prob, SamplesInRasterOrder, 1),
-        (laws.samples_follow_log_prob, SamplesOneSet, 4),
-        (laws.samples_follow_log_prob, AveragesLogProbabilities, 4),
+        (explicit.frequencies_follow_log_prob, SamplesInRasterOrder, 1),
+        (explicit.frequencies_follow_log_prob, SamplesOneSet, 4),
+        (explicit.frequencies_follow_log_prob, AveragesLogProbabilities, 4),
         (loss_is_that_of_the_chosen_set, TrainsOneSet, 4),
     ],
 )
@@ -212,13 +213,13 @@ def test_the_law_rejects(law, wrong, masks):
 
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 7)])
 def test_gradient_by_differences(hidden):
-    model, x = make(ORDER, hidden=hidden, masks=2), laws.bits(6, 5)
+    model, x = make(ORDER, hidden=hidden, masks=2), subject.bits(6, 5)
     laws.gradient_matches_differences(model, lambda: model.loss(x, None, Generator(4)))
 
 
 def test_agrees_with_torch():
     torch = pytest.importorskip("torch")
-    model, x = make(ORDER, hidden=(6, 7)), laws.bits(12, 5)
+    model, x = make(ORDER, hidden=(6, 7)), subject.bits(12, 5)
     m = [[ORDER.index(i) + 1 for i in range(5)], *(layer[0].tolist() for layer in model.m)]
     leaves = [torch.tensor(p.data, requires_grad=True) for p in (*model.W, model.V)]
     biases = [torch.tensor(p.data, requires_grad=True) for p in (*model.b, model.c)]
@@ -262,10 +263,10 @@ def test_every_degree_is_as_frequent_as_any_other():
 
 def test_orders_and_degrees_travel_with_the_parameters():
     model, other = make(ORDER, masks=4, seed=1), make(None, masks=4, seed=2)
-    x = laws.bits(9, 5)
-    assert np.any(laws.log_prob(model, x) != laws.log_prob(other, x))
+    x = subject.bits(9, 5)
+    assert np.any(subject.log_prob(model, x) != subject.log_prob(other, x))
     load_state(other, state(model))
-    np.testing.assert_array_equal(laws.log_prob(model, x), laws.log_prob(other, x))
+    np.testing.assert_array_equal(subject.log_prob(model, x), subject.log_prob(other, x))
     np.testing.assert_array_equal(model.sample(9, seed=1), other.sample(9, seed=1))
 
 
@@ -290,7 +291,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_float32_stays_float32():
-    model, x = MADE(4, (5,), masks=3), laws.bits(3, 4).astype(np.float32)
+    model, x = MADE(4, (5,), masks=3), subject.bits(3, 4).astype(np.float32)
     assert model.log_prob(x).dtype == model.sample(3).dtype == np.float32
     assert model.loss(x, None, Generator(0)).dtype == np.float32
 

@@ -12,12 +12,13 @@ from core.errors import InputError
 from core.functional import sigmoid
 from reference.autoregressive.nade import NADE
 from tests.laws import autoregressive as laws
+from tests.laws import explicit, subject
 
 ORDER = [2, 0, 4, 1, 3]
 
 
 def make(order=None, dim=5, hidden=4, seed=1, cls=NADE):
-    return laws.randomise(cls(dim, hidden, order=order, dtype=np.float64), seed)
+    return subject.randomise(cls(dim, hidden, order=order, dtype=np.float64), seed)
 
 
 def naive(model, x):
@@ -32,18 +33,21 @@ def naive(model, x):
 
 
 def equals_the_naive_form(model):
-    x = laws.bits(11, model.dim)
-    own = laws.evaluate(model.conditionals, x)
+    x = subject.bits(11, model.dim)
+    own = subject.evaluate(model.conditionals, x)
     np.testing.assert_allclose(own, naive(model, x), rtol=1e-10, atol=1e-12)
 
 
 def does_not_depend_on_the_blocks(model):
-    x, whole = laws.bits(11, model.dim), laws.evaluate(model.conditionals, laws.bits(11, model.dim))
+    x, whole = (
+        subject.bits(11, model.dim),
+        subject.evaluate(model.conditionals, subject.bits(11, model.dim)),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "reference.autoregressive.nade.BLOCK", 3 * model.dim * model.hidden
         )  # rows 3 + 3 + 3 + 2
-        np.testing.assert_array_equal(laws.evaluate(model.conditionals, x), whole)
+        np.testing.assert_array_equal(subject.evaluate(model.conditionals, x), whole)
 
 
 # The model with one mistake
@@ -120,15 +124,15 @@ class TrainsOnTheMeanBit(NADE):
 @given(st.integers(1, 7).flatmap(laws.orders), st.integers(1, 6), st.integers(0, 99))
 def test_it_is_a_distribution_whose_conditionals_see_exactly_the_past(order, hidden, seed):
     model = make(order, len(order), hidden, seed)
-    laws.sums_to_one(model)
+    explicit.sums_to_one(model)
     laws.sees_exactly_the_past(model)
     laws.scores_what_it_sampled(model)
-    laws.teacher_forcing_is_likelihood(model, laws.bits(9, len(order), seed))
+    laws.teacher_forcing_is_likelihood(model, subject.bits(9, len(order), seed))
     equals_the_naive_form(model)
 
 
 def test_samples_follow_log_prob():
-    laws.samples_follow_log_prob(make(ORDER))
+    explicit.frequencies_follow_log_prob(make(ORDER))
 
 
 @pytest.mark.parametrize(
@@ -137,17 +141,17 @@ def test_samples_follow_log_prob():
         (laws.sees_exactly_the_past, UpdatesBeforePredicting),
         (laws.sees_exactly_the_past, ForgetsWhatItSaw),
         (laws.sees_exactly_the_past, AnswersInTheOrder),
-        (laws.sums_to_one, UpdatesBeforePredicting),
-        (laws.sums_to_one, AnswersInTheOrder),
+        (explicit.sums_to_one, UpdatesBeforePredicting),
+        (explicit.sums_to_one, AnswersInTheOrder),
         (equals_the_naive_form, UpdatesBeforePredicting),
         (equals_the_naive_form, ForgetsWhatItSaw),
         (equals_the_naive_form, AnswersInTheOrder),
         (does_not_depend_on_the_blocks, CarriesOverBlocks),
         (laws.scores_what_it_sampled, SamplesInRasterOrder),
         (laws.scores_what_it_sampled, SamplesWithoutUpdating),
-        (laws.samples_follow_log_prob, SamplesInRasterOrder),
-        (laws.samples_follow_log_prob, SamplesWithoutUpdating),
-        (lambda m: laws.teacher_forcing_is_likelihood(m, laws.bits(9, 5)), TrainsOnTheMeanBit),
+        (explicit.frequencies_follow_log_prob, SamplesInRasterOrder),
+        (explicit.frequencies_follow_log_prob, SamplesWithoutUpdating),
+        (lambda m: laws.teacher_forcing_is_likelihood(m, subject.bits(9, 5)), TrainsOnTheMeanBit),
     ],
 )
 def test_the_law_rejects(law, wrong):
@@ -158,17 +162,17 @@ def test_the_law_rejects(law, wrong):
 def test_blocks_of_rows_change_no_bit():
     model = make(ORDER)
     does_not_depend_on_the_blocks(model)
-    assert laws.evaluate(model.conditionals, np.zeros((0, 5))).shape == (0, 5)
+    assert subject.evaluate(model.conditionals, np.zeros((0, 5))).shape == (0, 5)
 
 
 def test_gradient_by_differences():
-    model, x = make(ORDER), laws.bits(6, 5)
+    model, x = make(ORDER), subject.bits(6, 5)
     laws.gradient_matches_differences(model, lambda: model.loss(x))
 
 
 def test_agrees_with_torch():
     torch = pytest.importorskip("torch")
-    model, x = make(ORDER), laws.bits(12, 5)
+    model, x = make(ORDER), subject.bits(12, 5)
     p = {n: torch.tensor(getattr(model, n).data, requires_grad=True) for n in "WVbc"}
     t, a, total = torch.tensor(x), p["c"], 0
     for d, i in enumerate(ORDER):
@@ -185,7 +189,7 @@ def test_agrees_with_torch():
 
 def test_the_weights_of_the_last_variable_have_nothing_to_do():
     model = make(ORDER)
-    g = laws.gradients(model, model.loss(laws.bits(6, 5)))
+    g = laws.gradients(model, model.loss(subject.bits(6, 5)))
     assert not g["W"][-1].any()
     assert g["W"][:-1].any(axis=1).all()
 
@@ -204,7 +208,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_float32_stays_float32_and_a_seed_gives_the_same_model():
-    x = laws.bits(3, 4).astype(np.float32)
+    x = subject.bits(3, 4).astype(np.float32)
     model, same, other = NADE(4, 3, seed=5), NADE(4, 3, seed=5), NADE(4, 3, seed=6)
     assert model.log_prob(x).dtype == model.sample(3).dtype == np.float32
     np.testing.assert_array_equal(value(model.log_prob(x)), value(same.log_prob(x)))

@@ -504,7 +504,7 @@ def test_bad_input_is_named(call, names):
 def test_a_gaussian_decoder_takes_any_reals():
     model = tiny(GaussianVAE)
     assert np.isfinite(value(model.elbo(some_reals(), Generator(0)))).all()
-    with pytest.raises(InputError, match="x must .*got inf"):
+    with pytest.raises(InputError, match=r"x must .*got inf"):
         model.elbo(some_reals() * np.inf, Generator(0))
 
 

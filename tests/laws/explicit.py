@@ -1,0 +1,83 @@
+"""What every model with a likelihood owes (MISSION rows F1, A9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from core.random import Generator
+from tests.laws.subject import Subject, all_states, examples, grid, log_prob, loss_of
+
+
+def normalises(s: Subject) -> None:
+    """Σ p(x) = 1 over {0, 1}^D, or ∫ p(x) dx = 1 over the plane."""
+    if s.discrete:
+        sums_to_one(s.model)
+    else:
+        points, area = grid(*_box(s), 600)
+        np.testing.assert_allclose(np.exp(log_prob(s.model, points)).sum() * area, 1, atol=2e-3)
+
+
+def sums_to_one(model: Any) -> None:
+    """Σ p(x) = 1 over {0, 1}^dim."""
+    total = np.exp(log_prob(model, all_states(model.dim))).sum()
+    np.testing.assert_allclose(total, 1, rtol=1e-10)
+
+
+def _box(s: Subject) -> tuple[float, float]:
+    """A square that holds all but 1e-3 of the model's samples, and where a histogram ends."""
+    if "low" in s.row.tiny:
+        return float(s.row.tiny["low"]), float(s.row.tiny["high"])
+    edge = 1.5 * np.abs(s.model.sample(4000, seed=5)).max()
+    return -edge, edge
+
+
+def samples_follow_log_prob(s: Subject) -> None:
+    """Frequencies of samples against exp(log_prob): Pearson's chi-square, p > 1e-4."""
+    if s.discrete:
+        frequencies_follow_log_prob(s.model)
+    else:
+        assert chi_square(*_cells(s, s.model.sample(20_000, seed=3))) > 1e-4
+
+
+def frequencies_follow_log_prob(model: Any, n: int = 20_000) -> None:
+    """The law on {0, 1}^dim, state by state."""
+    states = all_states(model.dim)
+    places = 2 ** np.arange(model.dim - 1, -1, -1)
+    codes = (model.sample(n, seed=3) @ places).astype(int)
+    observed = np.bincount(codes, minlength=len(states))
+    assert chi_square(observed, n * np.exp(log_prob(model, states))) > 1e-4
+
+
+def _cells(s: Subject, x: np.ndarray, cells: int = 12, fine: int = 40) -> tuple[Any, Any]:
+    """Counts of samples in a cells² grid, and what log_prob expects there (midpoint rule)."""
+    low, high = _box(s)
+    observed = np.histogram2d(*x.T, bins=cells, range=[[low, high]] * 2)[0]
+    points, area = grid(low, high, cells * fine)
+    p = (np.exp(log_prob(s.model, points)) * area).reshape(cells, fine, cells, fine)
+    return observed.ravel(), len(x) * p.sum(axis=(1, 3)).ravel()
+
+
+def chi_square(observed: np.ndarray, expected: np.ndarray) -> float:
+    """p-value of Pearson's test; cells that expect fewer than 8 are pooled into one."""
+    rare = expected < 8
+    o = np.append(observed[~rare], observed[rare].sum())
+    e = np.append(expected[~rare], max(expected[rare].sum(), 1e-9))
+    statistic = float(np.sum((o - e) ** 2 / np.maximum(e, 1)))
+    return float(stats.chi2.sf(statistic, len(o) - 1))
+
+
+def loss_is_negative_log_prob(s: Subject) -> None:
+    """A likelihood model trains on −log_prob(x).mean(), and on nothing else."""
+    if s.row.training != "gradient" or resamples(s.model):
+        return
+    x, y = examples(s.row, 16, 7)
+    loss = loss_of(s.model)(x, y, Generator(0))
+    np.testing.assert_allclose(loss.item(), -log_prob(s.model, x).mean(), rtol=1e-12)
+
+
+def resamples(model: Any) -> bool:
+    """Whether training sees one of several orders or masks, evaluation their average (MADE)."""
+    return getattr(model, "resamples", False)

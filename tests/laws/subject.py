@@ -1,0 +1,122 @@
+"""Models under test, and what the laws ask of them.
+
+A model is taken at its row's tiny size, in float64, with random (not initial) parameters.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core import no_grad, value
+from core.state import parameters
+from reference import Model
+
+Objective = tuple[Callable[..., Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test, with the row of the table it belongs to."""
+
+    row: Model
+    model: Any
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the whole domain can be enumerated."""
+        return self.row.domain == "binary"
+
+    @property
+    def dim(self) -> int:
+        """Number of variables."""
+        return int(self.row.tiny["dim"])
+
+
+def make(row: Model, seed: int = 0) -> Subject:
+    """The row's model at tiny size, in float64, away from its initial parameters."""
+    model = build(row, seed)
+    if row.training == "gradient":
+        rng = np.random.default_rng(seed)
+        for p in parameters(model).values():
+            p[...] = p.data + 0.4 * rng.normal(size=p.shape)
+        return Subject(row, model)
+    x, y = examples(row, 300, seed)
+    if row.training == "counts":
+        model.fit(x, y)
+    else:
+        for _ in range(3):
+            model.em_step(x)
+    return Subject(row, model)
+
+
+def build(row: Model, seed: int = 0) -> Any:
+    """A new model of the row's tiny configuration."""
+    cls = row.load()
+    accepted = inspect.signature(cls).parameters
+    extra = {"dtype": np.float64, "seed": seed}
+    return cls(**row.tiny, **{k: v for k, v in extra.items() if k in accepted})
+
+
+def examples(row: Model, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """n points of the row's domain, with dependent coordinates, and labels that go with them."""
+    rng = np.random.default_rng(seed)
+    dim, classes = int(row.tiny["dim"]), int(row.tiny.get("classes", 2))
+    y = rng.integers(0, classes, n)
+    centre = rng.normal(size=(classes, dim))[y]
+    x = centre + 0.5 * rng.normal(size=(n, dim))
+    return ((x > 0).astype(np.float64) if row.domain == "binary" else np.clip(x, -2.9, 2.9)), y
+
+
+def randomise(model: Any, seed: int, scale: float = 1.0) -> Any:
+    """The model with normal parameters, none of them 0."""
+    rng = np.random.default_rng(seed)
+    for p in parameters(model).values():
+        p[...] = scale * rng.normal(size=p.shape)
+    return model
+
+
+def objectives(model: Any) -> list[Objective]:
+    """What training minimises: pairs of a loss (x, y, rng) and the parameters it may move."""
+    if hasattr(model, "objectives"):
+        return list(model.objectives())
+    return [(loss_of(model), parameters(model))]
+
+
+def loss_of(model: Any) -> Callable[..., Any]:
+    """The model's loss; the mean of −log p(x) where it has none of its own."""
+    if hasattr(model, "loss"):
+        return model.loss
+    return lambda x, y=None, rng=None: -np.mean(model.log_prob(x))
+
+
+def all_states(dim: int) -> np.ndarray:
+    """{0, 1}^dim, row by row: (2^dim, dim) float64."""
+    return np.array(list(itertools.product((0.0, 1.0), repeat=dim)))
+
+
+def bits(n: int, dim: int, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).random((n, dim)) < 0.5).astype(np.float64)
+
+
+def grid(low: float, high: float, n: int) -> tuple[np.ndarray, float]:
+    """Midpoints of an n × n grid over [low, high]² and the area of a cell."""
+    step = (high - low) / n
+    axis = low + step * (np.arange(n) + 0.5)
+    return np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2), step * step
+
+
+def log_prob(model: Any, x: np.ndarray) -> np.ndarray:
+    """The model's log p(x) as an array, without a graph."""
+    with no_grad():
+        return np.asarray(value(model.log_prob(x)))
+
+
+def evaluate(f: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
+    with no_grad():
+        return np.asarray(value(f(x)))
