@@ -301,7 +301,7 @@ def score(
 
 
 def _print_likelihood(model: Any, data: Dataset, split: str, first: int | None, seed: int) -> None:
-    from reference.judges.metrics import likelihood
+    from reference.judges.likelihood import likelihood
 
     s = likelihood(model, data, split, first=first, seed=seed)
     print(f"{data.name}, {split}, {s.count} samples")
@@ -318,7 +318,7 @@ def _print_likelihood(model: Any, data: Dataset, split: str, first: int | None, 
 
 
 def _print_distance(model: Any, data: Dataset, seed: int) -> None:
-    from reference.judges.metrics import HeldOut
+    from reference.judges.two_sample import HeldOut
 
     held_out = HeldOut(data, seed=seed)
     n = held_out.count

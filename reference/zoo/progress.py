@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from core.train import Progress
-    from reference.zoo.job import Entry, Job, Watcher
+    from reference.zoo.entry import Entry, Job
+from reference.zoo.job import Watcher
 
 Listener = Callable[["Progress"], None]
 _SECONDS = 10.0

@@ -32,7 +32,7 @@ from reference.diffusion.schedule import (
     normal_kl,
     posterior_coefficients,
 )
-from reference.judges.metrics import likelihood
+from reference.judges.likelihood import likelihood
 from reference.operations import diffusion_step as ops
 from reference.operations.diffusion_step import (
     ddim_coefficients,

@@ -17,7 +17,7 @@ from core.data import load
 from core.errors import GenzooError, InputError, Interrupted
 from core.optim import Diverged
 from reference import FAMILIES, MODELS
-from reference.judges import metrics
+from reference.judges import two_sample
 from reference.zoo import cli, figures, pictures, report, runs
 from reference.zoo import job as zoo
 
@@ -35,7 +35,7 @@ def finished(tmp_path_factory):
 def cheap(monkeypatch):
     """No random forests, where distances are not the point."""
     monkeypatch.setattr(
-        metrics, "classifier_accuracy", lambda x, y, seed: metrics.Accuracy(0.5, 0.1)
+        two_sample, "classifier_accuracy", lambda x, y, seed: two_sample.Accuracy(0.5, 0.1)
     )
 
 

@@ -1,0 +1,208 @@
+"""One model of the zoo: trained, or kept from before, scored, and pictured in its run's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import no_grad, value
+from core.checkpoint import read_json, write_atomic, write_json
+from core.data import Dataset
+from core.errors import CheckpointError, InputError
+from core.machine import ROOT, peak_memory, present
+from core.train import History, TrainSettings
+from reference import Model
+from reference.judges import likelihood, two_sample
+from reference.zoo import pictures, runs
+
+Entry = dict[str, Any]
+SAMPLES_SHOWN = {"image": 64, "point": 1000, "text": 12}
+BOUNDED_ROWS = 2000
+"""Test rows on which a bound is estimated: it costs as much as many samples."""
+
+FEWEST_ROWS = 20
+"""Held-out rows below which a distance would say nothing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to be trained on one data set, with everything that decides the outcome."""
+
+    row: Model
+    data: Dataset
+    held_out: two_sample.HeldOut
+    source: str
+    config: dict[str, Any]
+    settings: TrainSettings
+    quick: bool
+
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder, and of the model's card in the report."""
+        seed = self.config["seed"]
+        variant = ("-quick" if self.quick else "") + (f"-seed{seed}" if seed else "")
+        return f"{self.row.name}-{_slug(self.source)}{variant}"
+
+    @property
+    def title(self) -> str:
+        """For people: the model and its data."""
+        return f"{self.row.title} · {self.data.name}"
+
+
+def kept_entry(job: Job, folder: Path) -> Entry | None:
+    """The result of an earlier run with the same configuration and code, or None."""
+    try:
+        result = read_json(folder / "result.json")
+        if result["config"] == _key(job):
+            return dict(result["entry"])
+    except (CheckpointError, KeyError, TypeError):
+        pass
+    return None
+
+
+SHOW = ("cards", "cli", "figures", "progress", "report", "tables", "words")
+"""Files of this folder that no result depends on."""
+
+
+@cache
+def code() -> str:
+    """A checksum of the code that results come from: all of core and of reference but the show."""
+    show = {f"reference/zoo/{name}.py" for name in SHOW}
+    digest = hashlib.sha256()
+    for file in sorted(
+        path for room in ("core", "reference") for path in (ROOT / room).rglob("*.py")
+    ):
+        name = file.relative_to(ROOT).as_posix()
+        if name not in show:
+            digest.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _key(job: Job) -> dict[str, Any]:
+    """What a result depends on."""
+    return {
+        **job.config,
+        "version": version("genzoo"),
+        "bound": [likelihood.IMPORTANCE_SAMPLES, BOUNDED_ROWS],
+    }
+
+
+def train_and_score(job: Job, folder: Path, progress: Callable[..., None] | None) -> Entry:
+    """Train or go on, score, draw pictures; what results.json says of it."""
+    with peak_memory() as memory:
+        model, history = _train(job, folder, progress)
+    entry = {
+        "model": job.row.name,
+        "title": job.row.title,
+        "kind": job.row.kind,
+        "rows": list(job.row.rows),
+        "data": job.source,
+        "domain": job.data.domain,
+        "image": job.data.image_shape is not None,
+        "seed": job.config["seed"],
+        "folder": job.folder,
+        "parameters": runs.count_parameters(model),
+        "seconds": round(history.entries[-1]["seconds"], 3),
+        "epoch": history.best_epoch,
+        **memory,
+        **_likelihood(job, model),
+    }
+    entry |= _distance_and_pictures(job, model, folder)
+    entry = present(entry)
+    write_json(folder / "result.json", {"config": _key(job), "entry": entry})
+    return entry
+
+
+def _train(job: Job, folder: Path, progress: Callable[..., None] | None) -> tuple[Any, History]:
+    """Go on with what is in the folder if it can be gone on with; else begin."""
+
+    def train(**how: bool) -> tuple[Any, History]:
+        return runs.train(job.config, job.data, job.settings, folder, on_progress=progress, **how)
+
+    if _holds(job, folder):
+        with suppress(CheckpointError):  # damaged, or of an older version of the model
+            return train(resume=True)
+    return train(overwrite=True)
+
+
+def _holds(job: Job, folder: Path) -> bool:
+    """Whether the folder holds the beginning of this very job, to be continued."""
+    with suppress(CheckpointError, TypeError):
+        config = read_json(folder / "config.json")
+        same = all(config.get(key) == value for key, value in job.config.items())
+        return same and (folder / "state.safetensors").exists()
+    return False
+
+
+def _likelihood(job: Job, model: Any) -> Entry:
+    if job.row.family == "samples only":
+        return {}
+    first = BOUNDED_ROWS if job.row.family == "bounded likelihood" else None
+    score = likelihood.likelihood(model, job.data, first=first, seed=job.config["seed"])
+    probabilities = job.data.domain == "continuous" and score.bits_per_dim is not None
+    return {
+        "scored_as": "integer" if probabilities else job.data.domain,
+        **figures_of(score),
+    }
+
+
+def figures_of(score: likelihood.Likelihood) -> Entry:
+    """A score under the names of results.json."""
+    return {
+        "test_nats": score.nats,
+        "test_nats_se": score.se,
+        "test_count": score.count,
+        "bits_per_dim": score.bits_per_dim,
+        "bound": score.bound,
+        "impossible": score.impossible or None,
+        "gap": score.gap,
+        "gap_se": score.gap_se,
+    }
+
+
+def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
+    seed, how = job.config["seed"], job.config["show"]
+    shown = SAMPLES_SHOWN["image" if "image_shape" in how else "point" if "box" in how else "text"]
+    samples = np.asarray(model.sample(max(shown, job.held_out.count), seed=seed))
+    if not np.all(np.isfinite(samples)):
+        raise InputError(f"{job.row.name} drew samples that are not finite; was the rate too high?")
+    picture = runs.show(samples[:shown], how, density=_density(job, model))
+    _save_picture(folder, "samples", picture)
+    real = job.data.test.x[:shown]
+    _save_picture(folder, "data", runs.show(real, how, color=pictures.PAPER))
+    if "vocabulary" in how or job.held_out.count < FEWEST_ROWS:
+        return {}
+    distance, baseline = job.held_out.distance(samples), job.held_out.baseline
+    return {"distance": {**asdict(distance), "baseline": asdict(baseline)}}
+
+
+def _density(job: Job, model: Any) -> Callable[[Any], Any] | None:
+    """The model's log-density at points (N, 2), for its picture; None if it has none."""
+    if job.row.family != "exact likelihood" or "box" not in job.config["show"]:
+        return None
+
+    def log_density(points: Any) -> Any:
+        with no_grad():
+            return value(model.log_prob(points.astype(job.data.train.x.dtype)))
+
+    return log_density
+
+
+def _save_picture(folder: Path, name: str, picture: bytes | str) -> None:
+    if isinstance(picture, bytes):
+        write_atomic(folder / f"{name}.png", picture)
+    else:
+        write_atomic(folder / f"{name}.txt", picture.encode())
+
+
+def _slug(source: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", Path(source).stem).strip("-") or "data"
