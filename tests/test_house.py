@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reference import MODELS
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("core", "reference", "kernels", "bench", "tests")
 MAY_IMPORT = {
@@ -20,6 +22,15 @@ MAY_IMPORT = {
     "reference": {"core", "reference"},
     "kernels": {"core", "reference", "kernels"},
     "bench": {"core", "reference", "kernels", "bench"},
+}
+FOLDER_OF = {
+    "H": "counting",
+    "A": "autoregressive",
+    "L": "latent",
+    "N": "flows",
+    "G": "adversarial",
+    "D": "diffusion",
+    "C": "conditional",
 }
 HEAVY = {"torch", "triton", "matplotlib", "sklearn", "numba", "pooch", "typer", "rich", "pandas"}
 
@@ -45,6 +56,94 @@ def test_arrows_run_one_way(room: str):
 def test_a_backward_arrow_would_be_seen():
     assert imported_rooms("def f():\n    from kernels.x import y") == {"kernels"}
     assert imported_rooms("import reference.autoregressive.nade as n") == {"reference"}
+
+
+def imported_files(path: Path, tree: ast.AST) -> set[Path]:
+    """Our own files that a file imports, wherever in it; what only type checkers read left out."""
+    found: set[Path] = set()
+    hidden = {id(n) for block in ast.walk(tree) if is_for_types(block) for n in ast.walk(block)}
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        files = {name: file_of(name) for name in names}
+        # `from reference.zoo import runs` needs runs.py, and of the package only that it is one.
+        inner = {name.rpartition(".")[0] for name, file in files.items() if file is not None}
+        found |= {file for name, file in files.items() if file and name not in inner}
+    return found - {path}
+
+
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def file_of(module: str) -> Path | None:
+    base = ROOT / module.replace(".", "/")
+    tries = (base.with_suffix(".py"), base / "__init__.py")
+    ours = module.split(".")[0] in ROOMS
+    return next((path for path in tries if ours and path.is_file()), None)
+
+
+def circles(arrows: dict[Path, set[Path]]) -> list[str]:
+    """Files from which arrows lead back to them, by taking away files that none come from."""
+    left = dict(arrows)
+    while free := [a for a, to in left.items() if not (to & left.keys())]:
+        for a in free:
+            del left[a]
+    while unseen := set(left) - set().union(*left.values()):
+        for a in unseen:
+            del left[a]
+    return sorted(str(path.relative_to(ROOT)) for path in left)
+
+
+def test_no_circle_among_files():
+    paths = [path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py")]
+    arrows = {path: imported_files(path, ast.parse(path.read_text())) for path in paths}
+    assert sum(map(len, arrows.values())) > 300
+    assert not circles(arrows)
+
+
+def test_a_circle_would_be_seen():
+    a, b, c = (ROOT / name for name in "abc")
+    assert circles({a: {b}, b: {a}, c: {a}}) == ["a", "b"]
+    assert circles({a: {b}, b: set(), c: {a}}) == []
+
+
+# Files of reference/ may have 350 lines, models 200, layers 100.
+LIMITS = {"reference/layers": 100, "reference": 350} | {
+    f"reference/{folder}": 200 for folder in sorted(set(FOLDER_OF.values()))
+}
+
+
+def test_files_are_short():
+    for path in (ROOT / "reference").rglob("*.py"):
+        folder = path.parent.relative_to(ROOT).as_posix()
+        lines = len(path.read_text().splitlines())
+        assert lines <= LIMITS.get(folder, LIMITS["reference"]), (
+            f"{path.relative_to(ROOT)}: {lines}"
+        )
+
+
+def test_a_model_lives_in_the_folder_of_its_first_mission_row():
+    for model in MODELS.values():
+        folder = model.target.split(".")[1]
+        assert folder == FOLDER_OF[model.rows[0][0]], f"{model.name}: {model.rows[0]}"
+
+
+def test_the_top_of_reference_is_bare():
+    files = list((ROOT / "reference").glob("*.py"))
+    assert len(files) <= 5
+
+
+def test_reference_names_no_twin_not_even_as_a_string():
+    """Which twin runs is decided at run time, by name; a model must not know that there is one."""
+    for path in (ROOT / "reference").rglob("*.py"):
+        assert not re.search(r"[\"']kernels[.:\"']|kernels\.", path.read_text()), path
 
 
 def test_importing_is_light():
