@@ -129,3 +129,18 @@ def normal_log_prob(x: Array, mean: Array, log_std: Array) -> Array:
     """log N(x; mean, e^(2·log_std)), elementwise, in nats."""
     u = (x - mean) * np.exp(-log_std)
     return -0.5 * (u * u) - log_std - 0.5 * math.log(2 * math.pi)
+
+
+def normal_kl(mean: Array, log_std: Array, mean_q: Array = 0.0, log_std_q: Array = 0.0) -> Array:
+    """KL(N(mean, e^(2·log_std)) ‖ N(mean_q, e^(2·log_std_q))), elementwise, in nats.
+
+    ½ (r² − 1) − ln r + ½ ((μ − μ_q) / σ_q)² with r = σ / σ_q. Python numbers adopt a dtype.
+    """
+    log_ratio = log_std - log_std_q
+    gap = (mean - mean_q) * _of(math.exp, np.exp, -log_std_q)
+    return 0.5 * (_of(math.expm1, np.expm1, 2 * log_ratio) + gap * gap) - log_ratio
+
+
+def _of(plain: Any, numpy: Any, x: Array) -> Array:
+    """A function of a Python number, which stays one, or of an array."""
+    return plain(x) if isinstance(x, float) and not hasattr(x, "dtype") else numpy(x)

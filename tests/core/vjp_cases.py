@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 from core import convolution, vjps
+from core.distributions import probabilities
 from core.tensor import ROWS
 
 Inputs = list[np.ndarray]
@@ -327,7 +328,16 @@ def _convolutions(torch: Any) -> list[Case]:
     return cases
 
 
+def _probabilities(torch: Any) -> list[Case]:
+    p = np.random.default_rng(0).uniform(0.1, 0.9, (3, 4))
+    functions = probabilities.surprise, probabilities.binary_entropy
+    peers = torch and torch.special.entr, None
+    pairs = zip(functions, peers, strict=True)
+    return [Case(f.__wrapped__, f.__name__, f, [p], peer) for f, peer in pairs]
+
+
 def all_cases(torch: Any = None) -> list[Case]:
     """Every case; with PyTorch's module given, each knows its peer."""
     builders = (_unary, _binary, _reductions, _shapes, _choices, _products, _linalg, _convolutions)
+    builders += (_probabilities,)
     return [case for build in builders for case in build(torch)]
