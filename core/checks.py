@@ -35,6 +35,20 @@ def is_whole(n: Any) -> bool:
     return isinstance(n, SupportsIndex) and not isinstance(n, (bool, np.bool_, np.ndarray))
 
 
+def whole_even(name: str, n: Any) -> int:
+    """n as an int; InputError unless it is even and at least 2."""
+    if whole(name, n, 2) % 2:
+        raise InputError(f"{name} must be even, got {n}")
+    return index(n)
+
+
+def divisor(name: str, n: Any, of: str, total: int) -> int:
+    """n as an int; InputError unless it divides the total, which is named `of`."""
+    if total % whole(name, n, 1):
+        raise InputError(f"{name} must divide {of} = {total}, got {n}")
+    return index(n)
+
+
 def number(
     name: str,
     x: Any,
@@ -87,6 +101,32 @@ def power(n: int) -> str:
 
 
 # Data
+
+
+def shaped(name: str, x: Array, shape: tuple[int | str, ...], dtype: Any) -> Array:
+    """x as it is; InputError unless an array or Tensor of this shape and dtype (None: a float's).
+
+    shape: lengths, and names of axes that may have any: ("B", 3, "H", "W"); a first "…" stands for
+    any number of axes. What x holds is not looked at.
+    """
+    if not isinstance(x, Tensor | np.ndarray):
+        raise InputError(f"{name} must be an array {_axes(shape)}, got {type(x).__name__}")
+    lead = x.ndim - len(shape) + 1 if shape[:1] == ("…",) else 0
+    wanted = shape[1:] if shape[:1] == ("…",) else shape
+    found = x.shape[lead:] if lead >= 0 else None
+    if found is None or len(found) != len(wanted) or not all(map(_length_fits, found, wanted)):
+        raise InputError(f"{name} must have shape {_axes(shape)}, got {x.shape}")
+    if x.dtype != dtype if dtype is not None else x.dtype not in (np.float32, np.float64):
+        raise InputError(f"{name} must be {dtype or 'float32 or float64'}, got {x.dtype}")
+    return x
+
+
+def _length_fits(n: int, wanted: int | str) -> bool:
+    return isinstance(wanted, str) or n == wanted
+
+
+def _axes(shape: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
 
 
 def real(x: Array, dim: int, dtype: Any = None, *, name: str = "x") -> Array:

@@ -1,8 +1,11 @@
 """A model's parameters and state, by name: what optimisers and files see of it.
 
 A model is any object. Its attributes are walked, through lists, tuples, dicts and objects of its
-own: the Tensor `self.layers[0].W` is named "layers.0.W". What a model learns lives in Tensors
-(trained by gradients) or ndarrays (counted, or constant); everything else is its arguments.
+own: the Tensor `self.layers[0].W` is named "layers.0.W". What becomes of it shows at the line:
+
+    self.W = Tensor(…)       learned by gradients
+    self.mean = np.zeros(n)  a public ndarray: kept in the file (counts, running moments, orders)
+    self._mask = …           derived from the arguments, whatever it is: never kept, never listed
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,6 +48,41 @@ def load_state(
         _check_array(leaf, arrays[name], f"{source}: {name}")
     for name, leaf in leaves.items():
         leaf[...] = arrays[name]
+
+
+def describe(model: object) -> str:
+    """A table of a model's state: name, shape, count and kind of each array, and the totals.
+
+    "learned" are Tensors, "kept" are ndarrays. Raises InputError as `parameters` does.
+
+    >>> from types import SimpleNamespace
+    >>> print(describe(SimpleNamespace(W=Tensor(np.zeros((3, 2))), mean=np.zeros(2))))
+    W      3 × 2  6  learned
+    mean   2      2  kept
+    total         6  learned float64, and 2 kept
+    """
+    leaves = _named(model)
+    rows = [(name, _shape(a), f"{a.size:,}", _kind(a)) for name, a in leaves.items()]
+    rows.append(("total", "", *_total(list(leaves.values()))))
+    name, shape, size = (max(len(row[i]) for row in rows) for i in range(3))
+    return "\n".join(f"{n:<{name}}  {s:<{shape}}  {c:>{size}}  {k}" for n, s, c, k in rows)
+
+
+def _shape(leaf: Any) -> str:
+    return " × ".join(map(str, leaf.shape)) or "()"
+
+
+def _kind(leaf: Any) -> str:
+    return "learned" if isinstance(leaf, Tensor) else "kept"
+
+
+def _total(leaves: list[Any]) -> tuple[str, str]:
+    """How many numbers are learned; in which dtype, and how many others are kept."""
+    learned = [a for a in leaves if isinstance(a, Tensor)]
+    count = sum(a.size for a in learned)
+    kept = sum(a.size for a in leaves) - count
+    dtypes = ", ".join(sorted({str(a.dtype) for a in learned}))
+    return f"{count:,}", f"learned {dtypes}".rstrip() + (f", and {kept:,} kept" if kept else "")
 
 
 def flaw(model: object) -> str | None:
@@ -96,7 +134,8 @@ def _children(item: Any) -> list[tuple[Any, Any]]:
         return list(item.items())
     if isinstance(item, (list, tuple)):
         return list(enumerate(item))
-    return list(getattr(item, "__dict__", {}).items())
+    attributes = getattr(item, "__dict__", {})
+    return [(key, a) for key, a in attributes.items() if not key.startswith("_")]
 
 
 def _check_names(leaves: Mapping[str, Any], arrays: Mapping[str, Any], what: str) -> None:

@@ -34,7 +34,7 @@ from core.errors import InputError
 from core.functional import linear, relu, softplus
 from core.random import Generator, normal
 from core.state import parameters
-from reference.layers.mlp import MLP, Linear
+from reference.layers import MLP, Linear
 
 Objective = tuple[Callable[[Any, Any, Generator], Array], dict[str, Tensor]]
 

@@ -28,7 +28,7 @@ from core.errors import InputError
 from core.functional import normal_log_prob, silu
 from core.random import Generator, normal
 from reference.diffusion.schedule import discretised_log_prob, make_schedule, normal_kl
-from reference.layers.mlp import Linear
+from reference.layers import Linear
 from reference.operations.diffusion_step import (
     StepCoefficients,
     ddim_coefficients,

@@ -1,41 +1,28 @@
-"""The two building blocks that several models share: an affine map and a stack of them."""
+"""The multilayer perceptron: affine maps with an activation between them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from core import Array, Tensor
-from core.functional import linear
+from core import Array
+from core.checks import number
+from core.checks import sizes as checked_sizes
+from core.errors import InputError
 from core.random import Generator
-
-
-class Linear:
-    """x ↦ x W + b, with W (n_in, n_out) drawn from N(0, gain²/n_in) and b (n_out,) at 0.
-
-    gain 1 keeps the variance of the signal (LeCun et al. 1998, section 4.6); √2 does so before a
-    ReLU (He et al. 2015, Eq. 10); 0 makes the map start at zero.
-    """
-
-    def __init__(
-        self, n_in: int, n_out: int, rng: Generator, *, gain: float = 1.0, dtype: Any = np.float32
-    ) -> None:
-        self.W = Tensor(rng.normal((n_in, n_out), dtype=dtype) * (gain / math.sqrt(n_in)))
-        self.b = Tensor(np.zeros(n_out, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        """x (…, n_in) → (…, n_out)."""
-        return linear(x, self.W, self.b)
+from reference.layers.linear import Linear
 
 
 class MLP:
     """Linear layers with an activation between them: sizes (n_in, hidden, …, n_out).
 
     last_gain: the gain of the final layer; 0 starts the network at the zero function.
+
+    >>> MLP((784, 500, 10), Generator(0, stream="init"))
+    MLP(784 → 500 → 10, tanh)
     """
 
     def __init__(
@@ -48,10 +35,14 @@ class MLP:
         last_gain: float = 1.0,
         dtype: Any = np.float32,
     ) -> None:
-        pairs = list(pairwise(sizes))
-        gains = [gain] * (len(pairs) - 1) + [last_gain]
+        if len(sizes := checked_sizes("sizes", sizes)) < 2:
+            raise InputError(f"sizes must be at least an input's and an output's, got {sizes}")
+        if not callable(activation):
+            raise InputError(f"activation must be a function, got {activation!r}")
+        gains = [("gain", gain)] * (len(sizes) - 2) + [("last_gain", last_gain)]
         self.layers = [
-            Linear(n, m, rng, gain=g, dtype=dtype) for (n, m), g in zip(pairs, gains, strict=True)
+            Linear(n, m, rng, gain=number(*g, least=0), dtype=dtype)
+            for (n, m), g in zip(pairwise(sizes), gains, strict=True)
         ]
         self.activation = activation
 
@@ -60,3 +51,8 @@ class MLP:
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return self.layers[-1](x)
+
+    def __repr__(self) -> str:
+        widths = [self.layers[0].n_in, *(layer.n_out for layer in self.layers)]
+        name = getattr(self.activation, "__name__", repr(self.activation))
+        return f"MLP({' → '.join(map(str, widths))}, {name})"

@@ -24,7 +24,7 @@ from reference.adversarial.gan import (
     real_loss,
     squared_slope,
 )
-from reference.layers.mlp import MLP, Linear
+from reference.layers import MLP, Linear
 
 SEEDS = st.integers(0, 2**32 - 1)
 

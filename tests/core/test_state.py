@@ -1,0 +1,73 @@
+"""What is learned, kept and derived, and the table that says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import Tensor
+from core.errors import InputError
+from core.state import describe, flaw, load_state, parameters, state
+from reference import MODELS
+
+
+class Layer:
+    def __init__(self) -> None:
+        self.W = Tensor(np.ones((3, 2), np.float32))
+        self._mask = np.tri(3, 2, dtype=np.float32)
+
+
+class Net:
+    def __init__(self) -> None:
+        self.layers = [Layer(), Layer()]
+        self.mean = np.zeros(4)
+        self.scale = Tensor(np.float32(1))
+        self._cache = {"layer": Layer(), "sum": Tensor(np.ones(2)) * 2.0}
+        self._table, self.name = np.full(3, np.nan), "net"
+
+
+def test_what_is_derived_is_neither_learned_nor_kept():
+    net = Net()
+    assert list(parameters(net)) == ["layers.0.W", "layers.1.W", "scale"]
+    assert list(state(net)) == ["layers.0.W", "layers.1.W", "mean", "scale"]
+    assert flaw(net) is None  # the NaN in _table included
+    load_state(net, state(Net()))
+
+
+def test_only_attributes_are_hidden_by_an_underscore():
+    """A key of a dict is data: its owner chose it."""
+    net = Net()
+    net.heads = {"_": Tensor(np.zeros(1))}
+    assert "heads._" in parameters(net)
+
+
+def test_describe():
+    assert describe(Net()).splitlines() == [
+        "layers.0.W  3 × 2   6  learned",
+        "layers.1.W  3 × 2   6  learned",
+        "mean        4       4  kept",
+        "scale       ()      1  learned",
+        "total              13  learned float32, and 4 kept",
+    ]
+
+
+def test_describe_what_holds_nothing():
+    assert describe(object()) == "total    0  learned"
+
+
+def test_describe_names_what_is_no_parameter():
+    net = Net()
+    net.scale = net.scale * 2.0
+    with pytest.raises(InputError, match="scale is a computed Tensor"):
+        describe(net)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_are_described_in_full(name: str):
+    model: Any = MODELS[name].build()
+    lines = describe(model).splitlines()
+    assert [line.split()[0] for line in lines] == [*state(model), "total"]
+    count = sum(p.size for p in parameters(model).values())
+    assert f" {count:,}  learned" in lines[-1]

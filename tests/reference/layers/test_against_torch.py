@@ -1,0 +1,282 @@
+"""Every layer against PyTorch on the same weights: values, gradients of every parameter and input,
+and the second derivative along a random direction, in float32 and float64. Planted faults must not
+pass.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import Array, Tensor, grad
+from core.functional import linear, sigmoid, silu
+from core.state import parameters
+from reference import layers
+from reference.layers.spectral import power_iteration
+from reference.operations.attention import masked_attention
+from tests.core.derivatives import dot, random_like
+from tests.reference.layers.cases import CASES, Case
+
+torch = pytest.importorskip("torch")
+TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
+SEEDS = st.integers(0, 2**31)
+DTYPES = st.sampled_from([np.float32, np.float64])
+
+
+def assert_close(ours: Any, theirs: Any, dtype: Any, what: str, factor: float = 1.0) -> None:
+    a, b = np.asarray(ours), theirs.detach().numpy()
+    assert a.shape == b.shape, f"{what}: {a.shape} is not {b.shape}"
+    assert a.dtype == b.dtype == dtype, f"{what}: {a.dtype} is not {b.dtype}"
+    scale = 1 + np.abs(b).max(initial=0)
+    np.testing.assert_allclose(a, b, rtol=0, atol=factor * TOLERANCE[dtype] * scale, err_msg=what)
+
+
+def compare(make: Case, seed: int, dtype: Any, **how: Any) -> None:
+    pair = make(np.random.default_rng(seed), dtype, **how)
+    learned = parameters(pair.layer)
+    inputs = [Tensor(x) for x in pair.inputs]
+    leaves = {t: torch.tensor(t.data, requires_grad=True) for t in (*learned.values(), *inputs)}
+    ours = list(pair.ours(pair.layer, *inputs))
+    theirs = pair.theirs({n: leaves[t] for n, t in learned.items()}, *(leaves[t] for t in inputs))
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        assert_close(a.data, b, dtype, f"output {i}")
+    if leaves:
+        names = [*learned, *(f"input {i}" for i in range(len(inputs)))]
+        compare_gradients(ours, theirs, leaves, names, dtype)
+
+
+def compare_gradients(ours: Any, theirs: Any, leaves: Any, names: Any, dtype: Any) -> None:
+    c = random_like(ours, 11)
+    along = sum((torch.tensor(w) * y).sum() for w, y in zip(c, theirs, strict=True))
+    expected = torch.autograd.grad(along, list(leaves.values()), create_graph=True)
+    found = grad(dot(c, ours), list(leaves), create_graph=True)
+    for name, a, b in zip(names, found, expected, strict=True):
+        assert_close(a.data, b, dtype, f"gradient of {name}", 10)
+    u = random_like(leaves, 12)
+    slope = sum((torch.tensor(w) * g).sum() for w, g in zip(u, expected, strict=True))
+    if not slope.requires_grad:  # linear in everything
+        return
+    second = torch.autograd.grad(slope, list(leaves.values()), materialize_grads=True)
+    again = grad(dot(u, found), list(leaves))
+    for name, a, b in zip(names, again, second, strict=True):
+        assert_close(a, b, dtype, f"second derivative in {name}", 100)
+
+
+@pytest.mark.parametrize("name", CASES)
+@given(seed=SEEDS, dtype=DTYPES)
+def test_equals_torch(name: str, seed: int, dtype: Any):
+    compare(CASES[name], seed, dtype)
+
+
+def test_every_layer_has_a_case():
+    kinds = {inspect.signature(make).parameters["kind"].default for make in CASES.values()}
+    listed = {getattr(layers, name) for name in layers.__all__}
+    assert {c for c in listed if inspect.isclass(c)} - kinds == {layers.Cache}
+
+
+# Planted faults
+
+
+class AddsNoBias(layers.Linear):
+    def using(self, W: Array, x: Array) -> Array:
+        return x @ W
+
+
+class LosesTheGraph(layers.Linear):
+    def using(self, W: Array, x: Array) -> Array:
+        return linear(x, W, self.b.data)
+
+
+class ActivatesLast(layers.MLP):
+    def __call__(self, x: Array) -> Array:
+        return self.activation(super().__call__(x))
+
+
+class CountsFromOne(layers.Embedding):
+    def __call__(self, x: Any) -> Array:
+        return super().__call__((x + 1) % self.n_in)
+
+
+class ForgetsStart(layers.LearnedPositions):
+    def __call__(self, x: Array, start: int = 0) -> Array:
+        return super().__call__(x)
+
+
+class SinesFirst(layers.SinusoidalPositions):
+    def __call__(self, x: Array, start: int = 0) -> Array:
+        added = super().__call__(x, start) - x
+        return x + np.concatenate([added[..., 0::2], added[..., 1::2]], axis=-1)
+
+
+class TurnsHalves(layers.Rotary):
+    def __call__(self, x: Array, start: int = 0) -> Array:
+        half = np.stack(np.split(x, 2, axis=-1), axis=-1)
+        turned = np.reshape(super().__call__(np.reshape(half, x.shape), start), half.shape)
+        return np.concatenate([turned[..., 0], turned[..., 1]], axis=-1)
+
+
+class TurnsBack(layers.Rotary):
+    def __call__(self, x: Array, start: int = 0) -> Array:
+        sign = np.where(np.arange(self.n) % 2, -1, 1).astype(x.dtype)
+        return super().__call__(x * sign, start) * sign
+
+
+class TellsNoTime(layers.TimeEmbedding):
+    def __call__(self, t: Any) -> Array:
+        return super().__call__(0 * t)
+
+
+class ActivatesTime(layers.TimeEmbedding):
+    def __call__(self, t: Any) -> Array:
+        return silu(super().__call__(t))
+
+
+class AddsAfter(layers.RNNCell):
+    def __call__(self, x: Array, state: Array) -> Array:
+        return np.tanh(x @ self.W + state @ self.U) + self.b
+
+
+class ResetsBefore(layers.GRUCell):
+    """As in Cho et al.: the state, not its product."""
+
+    def __call__(self, x: Array, state: Array) -> Array:
+        x_r, x_z, x_n = np.split(linear(x, self.W, self.b), 3, axis=-1)
+        U_r, U_z, U_n = np.split(self.U, 3, axis=-1)
+        r, z = sigmoid(x_r + state @ U_r), sigmoid(x_z + state @ U_z)
+        n = np.tanh(x_n + linear(r * state, U_n, self.c_n))
+        return (1 - z) * n + z * state
+
+
+class UpdatesTheOther(layers.GRUCell):
+    def __call__(self, x: Array, state: Array) -> Array:
+        x_r, x_z, x_n = np.split(linear(x, self.W, self.b), 3, axis=-1)
+        h_r, h_z, h_n = np.split(state @ self.U, 3, axis=-1)
+        n = np.tanh(x_n + sigmoid(x_r + h_r) * (h_n + self.c_n))
+        return sigmoid(x_z + h_z) * n + (1 - sigmoid(x_z + h_z)) * state
+
+
+class ShowsTheMemory(layers.LSTMCell):
+    def output(self, state: Any) -> Array:
+        return state[1]
+
+
+class SwapsGates(layers.LSTMCell):
+    def __call__(self, x: Array, state: Any) -> Any:
+        i, f, g, o = np.split(linear(x, self.W, self.b) + state[0] @ self.U, 4, axis=-1)
+        c = sigmoid(i) * state[1] + sigmoid(f) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
+
+
+class ScalesByD(layers.Attention):
+    def attend(self, x: Array, cache: Any, mask: Any = None) -> Array:
+        B, Q, _ = x.shape
+        q = self._split(self.q(x), self.heads)
+        h = masked_attention(q, *cache, mask, scale=1 / q.shape[-1])
+        return self.o(np.reshape(np.swapaxes(h, 1, 2), (B, Q, self.n_out)))
+
+
+class SharesKeysInTurn(layers.Attention):
+    """Query head i reads key head i mod H_kv."""
+
+    def memory(self, context: Array, start: int = 0) -> Any:
+        k, v = super().memory(context, start)
+        copies = self.heads // self.key_heads
+        return layers.Cache(*(np.concatenate([a] * copies, axis=1) for a in (k, v)))
+
+
+class MixesHeads(layers.Attention):
+    """Head i has every heads-th feature."""
+
+    def _split(self, a: Array, heads: int) -> Array:
+        B, T, n = a.shape
+        return np.transpose(np.reshape(a, (B, T, n // heads, heads)), (0, 3, 1, 2))
+
+
+class TurnsKeysOnly(layers.Attention):
+    def attend(self, x: Array, cache: Any, mask: Any = None) -> Array:
+        turn, self.rotary = self.rotary, None
+        y = super().attend(x, cache, mask)
+        self.rotary = turn
+        return y
+
+
+class SeesItself(layers.Attention):
+    """Looks at itself instead of the context."""
+
+    def __call__(self, x: Array, mask: Any = None, context: Any = None) -> Array:
+        return super().__call__(x, mask)
+
+
+class SeesAll(layers.Attention):
+    def attend(self, x: Array, cache: Any, mask: Any = None) -> Array:
+        return super().attend(x, cache)
+
+
+class FollowsWhenCalled(layers.SpectralNorm):
+    def __call__(self, x: Array) -> Array:
+        self.follow()
+        return super().__call__(x)
+
+
+class DividesByFrobenius(layers.SpectralNorm):
+    def sigma(self) -> Array:
+        W = self.layer.weight()
+        return np.sqrt(np.sum(W * W))
+
+
+class TakesSigmaForConstant(layers.SpectralNorm):
+    def sigma(self) -> Array:
+        W = self.layer.weight().data
+        return float(power_iteration(W, self.v)[0] @ W @ self.v)
+
+
+WRONG = [
+    ("linear", AddsNoBias),
+    ("linear", LosesTheGraph),
+    ("mlp", ActivatesLast),
+    ("embedding", CountsFromOne),
+    ("learned_positions", ForgetsStart),
+    ("sinusoidal_positions", SinesFirst),
+    ("rotary", TurnsHalves),
+    ("rotary", TurnsBack),
+    ("time_embedding", TellsNoTime),
+    ("time_embedding", ActivatesTime),
+    ("rnn", AddsAfter),
+    ("gru", ResetsBefore),
+    ("gru", UpdatesTheOther),
+    ("lstm", ShowsTheMemory),
+    ("lstm", SwapsGates),
+    ("self_attention", ScalesByD),
+    ("self_attention", MixesHeads),
+    ("self_attention", SeesAll),
+    ("grouped_attention", SharesKeysInTurn),
+    ("grouped_attention", TurnsKeysOnly),
+    ("cross_attention", SeesItself),
+    ("spectral_norm", FollowsWhenCalled),
+    ("spectral_norm", DividesByFrobenius),
+    ("spectral_norm", TakesSigmaForConstant),
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), WRONG, ids=lambda w: getattr(w, "__name__", w))
+def test_planted_faults_are_rejected(name: str, kind: Any):
+    """By most of twenty seeds: for some sizes, such as one head, the fault is none."""
+    rejected = sum(rejects(CASES[name], seed, kind) for seed in range(20))
+    assert rejected >= 10
+
+
+def rejects(make: Case, seed: int, kind: Any) -> bool:
+    try:
+        compare(make, seed, np.float64, kind=kind)
+    except (AssertionError, ValueError):
+        return True
+    return False
+
+
+def test_every_case_rejects_something():
+    assert set(CASES) == {name for name, _ in WRONG}

@@ -1,0 +1,192 @@
+"""Every argument of every layer's constructor and call, each wrong in every way, is named."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import Tensor
+from core.errors import InputError
+from core.random import Generator
+from core.state import parameters
+from reference import layers
+from reference.layers.spectral import SpectralNorm
+
+RNG = Generator(0, stream="init")
+VALID: dict[str, dict[str, Any]] = {
+    "Linear": {"n_in": 3, "n_out": 2},
+    "MLP": {"sizes": (3, 4, 2)},
+    "Embedding": {"n_in": 3, "n_out": 2},
+    "LearnedPositions": {"length": 5, "n": 3},
+    "SinusoidalPositions": {"n": 4},
+    "Rotary": {"n": 4},
+    "TimeEmbedding": {"n_in": 4, "n_out": 2},
+    "RNNCell": {"n_in": 3, "n_out": 2},
+    "GRUCell": {"n_in": 3, "n_out": 2},
+    "LSTMCell": {"n_in": 3, "n_out": 2},
+    "Attention": {"n_in": 3, "n_out": 8, "heads": 2},
+    "SpectralNorm": {"layer": layers.Linear(3, 2, RNG)},
+}
+NO_SIZE = (0, -1, 2.5, True, math.nan, "3", [3], np.float64(2))
+NO_NUMBER = (-1, math.nan, math.inf, True, "1", [1.0], None)
+WRONG: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("n_in", "n_out", "n", "length", "heads"), (*NO_SIZE, None)),
+    **dict.fromkeys(("key_heads", "n_context"), NO_SIZE),
+    "sizes": (3, "33", (3,), (), (3, 0), (3, True), (3, 2.5), (math.nan, 2), None),
+    **dict.fromkeys(("gain", "last_gain", "base"), NO_NUMBER),
+    "dtype": (np.float16, np.int64, "no", object(), True),
+    "rng": (None, 0, np.random.default_rng(0), Generator),
+    "activation": (None, "tanh", 1),
+    "rotary": (1, True, layers.Rotary(2), "yes"),
+    "layer": (None, 3, Tensor(np.ones((3, 2)))),
+}
+NOT_EVEN = {"SinusoidalPositions": "n", "Rotary": "n", "TimeEmbedding": "n_in"}
+
+
+def made(name: str, **changed: Any) -> Any:
+    kind = getattr(layers, name)
+    given = {"rng": RNG} if "rng" in inspect.signature(kind).parameters else {}
+    return kind(**given | VALID[name] | changed)
+
+
+def constructor_cases() -> list[tuple[str, str, Any]]:
+    found = []
+    for name in VALID:
+        for argument in inspect.signature(getattr(layers, name)).parameters:
+            wrong = (*WRONG[argument], *((3,) if NOT_EVEN.get(name) == argument else ()))
+            found += [(name, argument, value) for value in wrong]
+    return found
+
+
+def test_every_layer_is_here():
+    listed = {name for name in layers.__all__ if inspect.isclass(getattr(layers, name))}
+    assert set(VALID) == listed - {"Cache"}
+    for name in VALID:
+        made(name)
+
+
+@pytest.mark.parametrize(("name", "argument", "value"), constructor_cases())
+def test_constructors_name_what_is_wrong(name: str, argument: str, value: Any):
+    with pytest.raises(InputError, match=rf"^{argument}\b.* must .*got "):
+        made(name, **{argument: value})
+
+
+def test_numpy_integers_are_integers():
+    assert made("Linear", n_in=np.int64(3), n_out=np.int32(2)).W.shape == (3, 2)
+    assert type(made("Attention", heads=np.int64(4)).heads) is int
+
+
+@pytest.mark.parametrize("what", ["heads", "key_heads"])
+def test_heads_must_divide(what: str):
+    with pytest.raises(InputError, match=rf"^{what} must divide \w+ = [68], got 4|5"):
+        made(
+            "Attention", **({"heads": 5} if what == "heads" else {"n_out": 6, "heads": 6, what: 4})
+        )
+
+
+# Calls
+
+X = {"Linear": (2, 3), "MLP": (2, 3), "LearnedPositions": (2, 4, 3), "SinusoidalPositions": (2, 4)}
+X |= {"Rotary": (2, 5, 4), "Attention": (2, 5, 3), "SpectralNorm": (2, 3)}
+CELLS = {"RNNCell": 1, "GRUCell": 1, "LSTMCell": 2}
+
+
+@pytest.mark.parametrize("name", X)
+def test_calls_name_what_is_wrong_with_x(name: str):
+    layer, shape = made(name), X[name]
+    assert layer(np.ones(shape, np.float32)).shape[:-1] == shape[:-1]
+    wrong = [None, 3, [[1.0, 2.0, 3.0]], np.ones((*shape[:-1], shape[-1] + 1), np.float32)]
+    wrong += [np.ones((), np.float32), np.ones((*shape[:-1], 0), np.float32)]
+    if hasattr(layer, "weight") or parameters(layer):
+        wrong += [np.ones(shape), np.ones(shape, np.int64), Tensor(np.ones(shape))]
+    for x in wrong:
+        with pytest.raises(InputError, match=r"^(x|context) must (be|have) .*got "):
+            layer(x)
+
+
+@pytest.mark.parametrize("name", ["SinusoidalPositions", "Rotary"])
+def test_positions_refuse_what_is_not_floating(name: str):
+    with pytest.raises(InputError, match="x must be float32 or float64, got int64"):
+        made(name)(np.ones((2, 4), np.int64))
+
+
+@pytest.mark.parametrize("name", ["LearnedPositions", "SinusoidalPositions", "Rotary"])
+@pytest.mark.parametrize("start", [-1, 2.5, True, math.nan, None])
+def test_start_is_named(name: str, start: Any):
+    with pytest.raises(InputError, match=r"^start must be"):
+        made(name)(np.ones(X[name], np.float32), start=start)
+
+
+def test_no_position_after_the_last():
+    layer = made("LearnedPositions")
+    layer(np.ones((1, 3, 3), np.float32), start=2)
+    with pytest.raises(InputError, match=re.escape("start + T must be an int in [0, 6), got 6")):
+        layer(np.ones((1, 3, 3), np.float32), start=3)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_name_what_is_wrong(name: str):
+    cell, x = made(name), np.ones((2, 3), np.float32)
+    for wrong in (None, np.ones((2, 4), np.float32), np.ones(3, np.float32), np.ones((2, 3))):
+        with pytest.raises(InputError, match=r"^x must (be|have) "):
+            cell(wrong, cell.start(2))
+    h = np.zeros((2, 2))
+    for part in (None, h.astype(np.float32)[:1], h.astype(np.float32)[:, :1], h, [[0.0, 0.0]] * 2):
+        state = part if CELLS[name] == 1 else (h.astype(np.float32), part)
+        with pytest.raises(InputError, match=r"^state must (be|have) "):
+            cell(x, state)
+    for batch in (-1, 2.5, True, math.nan):
+        with pytest.raises(InputError, match=r"^batch must be"):
+            cell.start(batch)
+    with pytest.raises(InputError, match=r"^x must have shape \(B, T, 3\)"):
+        layers.unroll(cell, x)
+
+
+def test_a_memory_needs_both_parts():
+    cell = made("LSTMCell")
+    with pytest.raises(InputError, match=r"state must be a tuple \(h, c\), got ndarray"):
+        cell(np.ones((2, 3), np.float32), np.zeros((2, 2), np.float32))
+
+
+@pytest.mark.parametrize("x", [[0.5], [True], [3], [-1], [math.nan], ["a"]])
+def test_embedding_names_what_is_wrong(x: Any):
+    with pytest.raises(InputError, match=r"^x must (hold|lie)|must be integers"):
+        made("Embedding")(np.array(x))
+
+
+@pytest.mark.parametrize("t", [[math.nan], [math.inf], ["a"], [True], None, [1j]])
+def test_times_are_finite_numbers(t: Any):
+    with pytest.raises(InputError, match=r"^t must hold finite numbers"):
+        made("TimeEmbedding")(np.array(t))
+
+
+def test_context_and_mask_are_named():
+    attention, x = made("Attention", n_context=4), np.ones((2, 5, 3), np.float32)
+    with pytest.raises(InputError, match=r"^context must have shape \(B, K, 4\)"):
+        attention(x)
+    with pytest.raises(InputError, match=r"^mask must be"):
+        attention(x, "causal", np.ones((2, 6, 4), np.float32))
+
+
+def test_representations():
+    said = {name: repr(made(name)) for name in VALID}
+    assert said == {
+        "Linear": "Linear(3 → 2)",
+        "MLP": "MLP(3 → 4 → 2, tanh)",
+        "Embedding": "Embedding(3 → 2)",
+        "LearnedPositions": "LearnedPositions(5 × 3)",
+        "SinusoidalPositions": "SinusoidalPositions(4)",
+        "Rotary": "Rotary(4)",
+        "TimeEmbedding": "TimeEmbedding(4 → 2)",
+        "RNNCell": "RNNCell(3 → 2)",
+        "GRUCell": "GRUCell(3 → 2)",
+        "LSTMCell": "LSTMCell(3 → 2)",
+        "Attention": "Attention(3 → 8, 2 heads)",
+        "SpectralNorm": "SpectralNorm(Linear(3 → 2))",
+    }
+    assert isinstance(made("SpectralNorm"), SpectralNorm)
