@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -11,6 +9,7 @@ from core import Tensor
 from core.errors import InputError
 from core.state import describe, flaw, load_state, parameters, state
 from reference import MODELS
+from tests.laws.subject import build
 
 
 class Layer:
@@ -66,7 +65,7 @@ def test_describe_names_what_is_no_parameter():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models_are_described_in_full(name: str):
-    model: Any = MODELS[name].build()
+    model = build(MODELS[name])
     lines = describe(model).splitlines()
     assert [line.split()[0] for line in lines] == [*state(model), "total"]
     count = sum(p.size for p in parameters(model).values())
