@@ -92,6 +92,12 @@ def sizes(name: str, widths: Any) -> tuple[int, ...]:
     return tuple(whole(name, n, 1) for n in widths)
 
 
+def pair(name: str, n: Any, least: int = 0) -> tuple[int, int]:
+    """(rows, columns) as ints ≥ least, from one int for both or from two."""
+    first, second = n if isinstance(n, Sequence) and len(n) == 2 else (n, n)
+    return whole(name, first, least), whole(name, second, least)
+
+
 def power(n: int) -> str:
     """2**63 rather than nineteen digits."""
     for base, suffix in ((n, ""), (n - 1, " + 1")):

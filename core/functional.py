@@ -1,7 +1,7 @@
 """The functions neural networks are made of, on arrays and on Tensors alike.
 
-Each is stable in log space, keeps its dtype, and has one row of derivatives in `core.vjps` or is
-composed of such rows here.
+Each is stable in log space, keeps its dtype, and is a row of the table of derivatives where it is
+defined, or is composed of such rows. Here is the index, and what has no file of its own.
 """
 
 from __future__ import annotations
@@ -11,122 +11,169 @@ from typing import Any
 
 import numpy as np
 
-from core import convolution, special, vjps
+from core import special
+from core.activations import gelu, leaky_relu, log_sigmoid, relu, sigmoid, silu, softplus
+from core.checks import number
+from core.convolution import (
+    causal_conv1d,
+    conv1d,
+    conv2d,
+    conv_transpose1d,
+    conv_transpose2d,
+    demodulated_conv2d,
+    demodulation,
+    modulated_conv2d,
+)
 from core.errors import InputError
-from core.tensor import ROWS, Array, value
+from core.normalisation import batch_norm, batch_norm_by, group_norm, layer_norm, rms_norm
+from core.random import Generator
+from core.resampling import avg_pool2d, max_pool2d, upsample_bilinear2d, upsample_nearest2d
+from core.rows import differentiable
+from core.softmax import cross_entropy, inside, log_softmax, logsumexp, softmax
+from core.tensor import Array
+
+__all__ = [
+    "avg_pool2d",
+    "batch_norm",
+    "batch_norm_by",
+    "bernoulli_log_prob",
+    "causal_conv1d",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "cross_entropy",
+    "demodulated_conv2d",
+    "demodulation",
+    "dropout",
+    "embedding",
+    "gelu",
+    "group_norm",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "max_pool2d",
+    "modulated_conv2d",
+    "normal_log_prob",
+    "one_hot",
+    "relu",
+    "rms_norm",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "upsample_bilinear2d",
+    "upsample_nearest2d",
+]
+
+_FEW = 256  # rows of a table up to which a product with one-hot labels beats sorting
 
 
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + e^(−x)), elementwise."""
-    return special.expit(x)
+def _linear_weight(g: Array, z: Array, x: Array, W: Array, b: Array) -> Array:
+    n, m = W.shape
+    return np.swapaxes(np.reshape(x, (-1, n)), 0, 1) @ np.reshape(g, (-1, m))
 
 
-def log_sigmoid(x: Array) -> Array:
-    """log sigmoid(x), elementwise; no overflow at either end."""
-    return special.log_expit(x)
+@differentiable(
+    lambda g, z, x, W, b: g @ np.swapaxes(W, 0, 1),
+    _linear_weight,
+    lambda g, z, x, W, b: np.sum(np.reshape(g, (-1, W.shape[1])), axis=0),
+)
+def linear(x: Any, W: Any, b: Any) -> Any:
+    """x W + b for x (…, n), W (n, m), b (m,) → (…, m).
 
-
-def softplus(x: Array) -> Array:
-    """log(1 + e^x), elementwise; no overflow."""
-    return ROWS[vjps.softplus](x)
-
-
-def relu(x: Array) -> Array:
-    """max(x, 0), elementwise; derivative 0 at 0."""
-    return ROWS[vjps.relu](x)
-
-
-def silu(x: Array) -> Array:
-    """x · sigmoid(x), elementwise (Hendrycks & Gimpel 2016)."""
-    return x * special.expit(x)
-
-
-def gelu(x: Array) -> Array:
-    """x · Φ(x), elementwise, with the exact normal cdf (Hendrycks & Gimpel 2016, Eq. 2)."""
-    return x * special.ndtr(x)
-
-
-def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    """log Σ e^x over an axis, several, or all; −∞ for an empty or all −∞ sum."""
-    return ROWS[vjps.logsumexp](x, axis=axis, keepdims=keepdims)
-
-
-def softmax(x: Array, axis: int = -1) -> Array:
-    """e^x / Σ e^x along an axis."""
-    return ROWS[vjps.softmax](x, axis=axis)
-
-
-def log_softmax(x: Array, axis: int = -1) -> Array:
-    """x − log Σ e^x along an axis."""
-    return ROWS[vjps.log_softmax](x, axis=axis)
-
-
-def bernoulli_log_prob(x: Array, logits: Array) -> Array:
-    """log p(x) of Bernoulli variables, elementwise, in nats: x·l − log(1 + e^l).
-
-    x in {0, 1} and logits l broadcast; same float dtype.
+    >>> linear(np.ones((1, 2)), np.ones((2, 3)), np.zeros(3))
+    array([[2., 2., 2.]])
     """
-    return ROWS[vjps.bernoulli_log_prob](x, logits)
+    z = x @ W
+    z += b
+    return z
 
 
-def cross_entropy(logits: Array, labels: Any) -> Array:
-    """−log softmax(logits)[label], in nats: logits (…, K), integer labels (…) → (…)."""
-    labels = np.asarray(value(labels))
-    if labels.dtype.kind not in "iu":
-        raise InputError(f"labels must be integers, got {labels.dtype}")
-    if labels.shape != logits.shape[:-1]:
-        raise InputError(f"labels has shape {labels.shape}; logits expect {logits.shape[:-1]}")
-    if labels.size and not (labels.min() >= 0 and labels.max() < logits.shape[-1]):
-        raise InputError(
-            f"labels must lie in 0..{logits.shape[-1] - 1}, got {labels.min()}..{labels.max()}"
-        )
-    picked = np.take_along_axis(log_softmax(logits), labels[..., None], axis=-1)
-    return -np.squeeze(picked, axis=-1)
+def _embedding_table(g: Array, z: Array, ids: Any, W: Array) -> Array:
+    return gathered(g, ids, len(W))
 
 
-def linear(x: Array, W: Array, b: Array) -> Array:
-    """x W + b for x (…, n), W (n, m), b (m,) → (…, m)."""
-    return ROWS[vjps.linear](x, W, b)
+@differentiable(None, _embedding_table)
+def embedding(ids: Any, W: Any) -> Any:
+    """Rows of a table: integer ids (…) in 0 … V − 1, W (V, D) → (…, D). Raises InputError.
+
+    >>> embedding(np.array([1, 1, 0]), np.array([[0.0, 1.0], [2.0, 3.0]]))
+    array([[2., 3.],
+           [2., 3.],
+           [0., 1.]])
+    """
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise InputError(f"ids must be integers, got {ids.dtype}")
+    inside(ids, len(W), "ids")
+    return W[ids]
 
 
-def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> Array:
-    """Normalise the last axis to mean 0 and variance 1, then scale and shift (Ba et al. 2016)."""
-    centred = x - np.mean(x, axis=-1, keepdims=True)
-    variance = np.mean(centred * centred, axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + eps) * gamma + beta
+@differentiable(lambda g, z, x, ids, n: embedding(ids, g), options=("ids", "n"))
+def gathered(x: Any, ids: Any, n: int) -> Any:
+    """The adjoint of `embedding`: x (…, D) added up by id → (n, D)."""
+    ids, x = np.ravel(ids), np.reshape(x, (-1, x.shape[-1]))
+    if n <= _FEW:
+        return (ids == np.arange(n)[:, None]).astype(x.dtype) @ x
+    order = np.argsort(ids, stable=True)
+    found, first = np.unique(ids[order], return_index=True)
+    total = np.zeros((n, x.shape[1]), x.dtype)
+    if len(found):
+        total[found] = np.add.reduceat(x[order], first, axis=0)
+    return total
+
+
+def dropout(x: Array, rate: float, rng: Generator | None) -> Array:
+    """x with each entry 0 with probability `rate`, the others divided by 1 − rate.
+
+    rng None is evaluation: x itself (Srivastava et al. 2014, section 10). Raises InputError.
+
+    >>> dropout(np.ones(3), 0.5, None)
+    array([1., 1., 1.])
+    """
+    number("rate", rate, least=0, below=1)
+    if rng is None:
+        return x
+    kept = rng.uniform(x.shape) >= rate
+    return np.where(kept, x * (1 / (1 - rate)), 0.0)
 
 
 def one_hot(labels: Any, n: int, dtype: Any = np.float32) -> Any:
-    """Rows of the identity: integer labels (…) in 0..n−1 → (…, n)."""
+    """Rows of the identity: integer labels (…) in 0 … n − 1 → (…, n). Raises InputError.
+
+    >>> one_hot(np.array([1]), 3)
+    array([[0., 1., 0.]], dtype=float32)
+    """
     labels = np.asarray(labels)
-    if labels.size and not (labels.min() >= 0 and labels.max() < n):
-        raise InputError(f"labels must lie in 0..{n - 1}, got {labels.min()}..{labels.max()}")
+    inside(labels, n)
     return np.eye(n, dtype=dtype)[labels]
 
 
-def conv2d(x: Array, w: Array, stride: int = 1, padding: int = 0, dilation: int = 1) -> Array:
-    """Cross-correlation: x (B, C, H, W), w (O, C, h, w) → (B, O, H', W')."""
-    return ROWS[convolution.conv2d](x, w, stride=stride, padding=padding, dilation=dilation)
+@differentiable(
+    lambda g, z, x, logits: g * logits,
+    lambda g, z, x, logits: g * (x - special.expit(logits)),
+)
+def bernoulli_log_prob(x: Any, logits: Any) -> Any:
+    """log p(x) of Bernoulli variables, elementwise, in nats: x·l − log(1 + e^l).
 
+    x in {0, 1} (or a mean of such) and logits l broadcast; same float dtype.
 
-def conv_transpose2d(
-    y: Array,
-    w: Array,
-    stride: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
-    size: tuple[int, int] | None = None,
-) -> Array:
-    """The adjoint of conv2d: y (B, O, H', W'), w (O, C, h, w) → (B, C, H, W).
-
-    size: (H, W), where a stride leaves several possible; default the smallest.
+    >>> bernoulli_log_prob(np.array([1.0]), np.array([0.0])).round(3)
+    array([-0.693])
     """
-    geometry = {"stride": stride, "padding": padding, "dilation": dilation}
-    return ROWS[convolution.conv_transpose2d](y, w, **geometry, size=size)
+    return x * logits - softplus.forward(logits)
 
 
 def normal_log_prob(x: Array, mean: Array, log_std: Array) -> Array:
-    """log N(x; mean, e^(2·log_std)), elementwise, in nats."""
+    """log N(x; mean, e^(2·log_std)), elementwise, in nats.
+
+    >>> normal_log_prob(np.array([0.0]), 0.0, np.array([0.0])).round(3)
+    array([-0.919])
+    """
     u = (x - mean) * np.exp(-log_std)
     return -0.5 * (u * u) - log_std - 0.5 * math.log(2 * math.pi)
 

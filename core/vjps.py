@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from core import convolution, special
+from core import special
 from core.errors import InputError
 from core.rows import Bound, composed, row, variadic
-from core.tensor import CONSTANT, ROWS, Array, Options, Row, value
+from core.tensor import CONSTANT, ROWS, Array, Row, value
 
 # Arithmetic
 
@@ -557,127 +557,6 @@ def _trace(x: Array) -> Array:
 @composed(np.linalg.norm)
 def _norm(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
-
-
-# Neural-network functions, each equal to its composed form (`core.functional` documents them)
-
-
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """log Σ e^x, shifted by the maximum so that nothing overflows."""
-    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    top = np.where(np.isfinite(top), top, np.zeros((), x.dtype))
-    with np.errstate(divide="ignore"):  # log 0 = −∞ is the right answer for an empty support
-        z = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
-    return z if keepdims else z.reshape(np.sum(x, axis=axis).shape)
-
-
-def _logsumexp_vjp(g: Array, z: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    whole = _restore(z, x.shape, axis, keepdims)
-    return _restore(g, x.shape, axis, keepdims) * _share(x, whole)
-
-
-def softmax(x: Any, axis: int = -1) -> Any:
-    """e^x / Σ e^x along an axis."""
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
-    return e / np.sum(e, axis=axis, keepdims=True)
-
-
-def _softmax_vjp(g: Array, z: Array, x: Array, axis: int = -1) -> Array:
-    gz = g * z
-    return gz - z * np.sum(gz, axis=axis, keepdims=True)
-
-
-def log_softmax(x: Any, axis: int = -1) -> Any:
-    """x − log Σ e^x along an axis."""
-    return x - logsumexp(x, axis, keepdims=True)
-
-
-def _log_softmax_vjp(g: Array, z: Array, x: Array, axis: int = -1) -> Array:
-    return g - np.exp(z) * np.sum(g, axis=axis, keepdims=True)
-
-
-def softplus(x: Any) -> Any:
-    """log(1 + e^x) without overflow."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-def relu(x: Any) -> Any:
-    """max(x, 0), with derivative 0 at 0."""
-    return np.maximum(x, 0)
-
-
-def bernoulli_log_prob(x: Any, logits: Any) -> Any:
-    """x·l − log(1 + e^l): log-probability of x ∈ {0, 1} (or a mean of such) under logits l."""
-    return x * logits - softplus(logits)
-
-
-def linear(x: Any, W: Any, b: Any) -> Any:
-    """x W + b for x (…, n), W (n, m), b (m,)."""
-    z = x @ W
-    z += b
-    return z
-
-
-def _linear_weight(g: Array, z: Array, x: Array, W: Array, b: Array) -> Array:
-    n, m = W.shape
-    return np.swapaxes(np.reshape(x, (-1, n)), 0, 1) @ np.reshape(g, (-1, m))
-
-
-row(logsumexp, _logsumexp_vjp, options=("axis", "keepdims"))
-row(softmax, _softmax_vjp, options=("axis",))
-row(log_softmax, _log_softmax_vjp, options=("axis",))
-row(softplus, lambda g, z, x: g * special.expit(x))
-row(relu, lambda g, z, x: g * (value(x) > 0))
-row(
-    bernoulli_log_prob,
-    lambda g, z, x, logits: g * logits,
-    lambda g, z, x, logits: g * (x - special.expit(logits)),
-)
-row(
-    linear,
-    lambda g, z, x, W, b: g @ np.swapaxes(W, 0, 1),
-    _linear_weight,
-    lambda g, z, x, W, b: np.sum(np.reshape(g, (-1, W.shape[1])), axis=0),
-)
-
-# Convolutions: three maps, each the others' derivative (see core.convolution)
-
-_GEOMETRY = ("stride", "padding", "dilation")
-
-
-def _conv_geometry(stride: int = 1, padding: int = 0, dilation: int = 1) -> Options:
-    return {"stride": stride, "padding": padding, "dilation": dilation}
-
-
-def _conv2d_x(g: Array, z: Array, x: Array, w: Array, **geometry: int) -> Array:
-    return _conv_transpose2d(g, w, **_conv_geometry(**geometry), size=x.shape[2:])
-
-
-def _conv2d_w(g: Array, z: Array, x: Array, w: Array, **geometry: int) -> Array:
-    return _conv2d_kernel(x, g, shape=w.shape, **_conv_geometry(**geometry))
-
-
-def _transpose_y(g: Array, z: Array, y: Array, w: Array, size: Any = None, **how: int) -> Array:
-    return _conv2d(g, w, **how)
-
-
-def _transpose_w(g: Array, z: Array, y: Array, w: Array, size: Any = None, **how: int) -> Array:
-    return _conv2d_kernel(g, y, shape=w.shape, **_conv_geometry(**how))
-
-
-def _kernel_x(g: Array, z: Array, x: Array, y: Array, shape: Any, **geometry: int) -> Array:
-    return _conv_transpose2d(y, g, **geometry, size=x.shape[2:])
-
-
-def _kernel_y(g: Array, z: Array, x: Array, y: Array, shape: Any, **geometry: int) -> Array:
-    return _conv2d(x, g, **geometry)
-
-
-_conv2d = row(convolution.conv2d, _conv2d_x, _conv2d_w, options=_GEOMETRY)
-_conv_transpose2d = row(
-    convolution.conv_transpose2d, _transpose_y, _transpose_w, options=(*_GEOMETRY, "size")
-)
-_conv2d_kernel = row(convolution.conv2d_kernel, _kernel_x, _kernel_y, options=("shape", *_GEOMETRY))
 
 
 # Casting, and what carries no derivative
