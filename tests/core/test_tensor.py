@@ -352,25 +352,3 @@ def test_constants_return_plain_arrays():
     for y in (x > 0, np.sign(x), np.isnan(x), np.argsort(x), np.zeros_like(x), x == x):
         assert type(y) is np.ndarray
     assert type(value(x)) is np.ndarray
-
-
-@pytest.mark.parametrize(
-    "labels", [np.array([0.0, 1, 2]), np.array([0, 1]), np.array([0, 1, 4]), np.array([-1, 0, 0])]
-)
-def test_cross_entropy_names_bad_labels(labels):
-    with pytest.raises(InputError, match="labels"):
-        F.cross_entropy(np.zeros((3, 4)), labels)
-
-
-def test_convolution_names_bad_arguments():
-    x, w = np.zeros((1, 2, 4, 4)), np.zeros((3, 2, 3, 3))
-    with pytest.raises(InputError, match="channels"):
-        F.conv2d(x[:, :1], w)
-    with pytest.raises(InputError, match="4 axes each"):
-        F.conv2d(x[0], w)
-    with pytest.raises(InputError, match="stride"):
-        F.conv2d(x, w, stride=0)
-    with pytest.raises(InputError, match="reaches over"):
-        F.conv2d(x[..., :2], w)
-    with pytest.raises(InputError, match="size"):
-        F.conv_transpose2d(np.zeros((1, 3, 2, 2)), w, stride=2, size=(9, 9))

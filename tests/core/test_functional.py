@@ -1,0 +1,272 @@
+"""Networks' functions beyond their derivatives: limits, definitions, noise, what they refuse."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import Tensor, grad, value
+from core import functional as F
+from core.errors import InputError
+from core.random import Generator
+from tests.core.derivatives import check_against_differences
+from tests.core.network_cases import geometries
+
+INF = np.inf
+
+
+def _ones(*shape: int) -> np.ndarray:
+    return np.ones(shape)
+
+
+# Infinite entries
+
+
+SOFTMAXES = [
+    ([0.0, 0.0, -INF], [0.5, 0.5, 0], np.log(2)),
+    ([INF, 0.0, -INF], [1, 0, 0], INF),
+    ([INF, INF, 3.0], [0.5, 0.5, 0], INF),
+    ([-INF, -INF, -INF], [0, 0, 0], -INF),
+    ([3e38, -3e38, 0.0], [1, 0, 0], 3e38),
+    ([-3e38, -3e38, -INF], [0.5, 0.5, 0], -3e38),
+]
+
+
+@pytest.mark.parametrize(("x", "p", "total"), SOFTMAXES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_has_its_limits_at_infinity(x: Any, p: Any, total: float, dtype: Any):
+    x = np.array([x, [0.0, 1.0, 2.0]], dtype).T  # along an axis that isn't the last, as well
+    with np.errstate(divide="ignore", over="ignore"):
+        below = x[:, 0] - dtype(total) if np.isfinite(total) else -INF
+        logs = np.where(np.array(p) > 0, np.log(p), below)
+    np.testing.assert_allclose(F.softmax(x, axis=0)[:, 0], p, rtol=1e-6)
+    np.testing.assert_allclose(F.log_softmax(x, axis=0)[:, 0], logs, rtol=1e-6)
+    np.testing.assert_allclose(F.logsumexp(x, axis=0)[0], total, rtol=1e-6)
+    losses = F.cross_entropy(np.stack([x[:, 0]] * 3), np.arange(3))
+    np.testing.assert_allclose(losses, -logs, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("x", "p", "total"), SOFTMAXES)
+def test_derivatives_at_infinity_are_numbers(x: Any, p: Any, total: float):
+    labels = np.array([0])
+    p = np.array(p)
+    for f, expected in (
+        (lambda t: F.logsumexp(t, axis=-1), p),
+        (lambda t: F.softmax(t)[:, 0], p[0] * (np.eye(3)[0] - p)),
+        (lambda t: F.cross_entropy(t, labels), p - np.eye(3)[0]),
+        (lambda t: F.log_softmax(t)[:, 0], np.eye(3)[0] - p),
+    ):
+        t = Tensor(np.array([x]))
+        (first,) = grad(np.sum(f(t)), [t], create_graph=True)
+        np.testing.assert_allclose(first.data[0], expected, rtol=1e-12)
+        (second,) = grad(np.sum(first * np.array([1.0, 2.0, 3.0])), [t])
+        assert np.isfinite(second).all()
+
+
+def test_a_nan_among_the_logits_is_not_hidden():
+    x = np.array([0.0, np.nan, INF])
+    assert np.isnan(F.softmax(x)).all()
+    assert np.isnan(F.logsumexp(x))
+
+
+# Convolution, literally
+
+
+def literal_conv2d(x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """Every tap of every kernel in a loop of its own."""
+    (p, q), (o, c, h, v) = padding, w.shape
+    x = np.pad(x, ((0, 0), (0, 0), (p, p), (q, q)))
+    down = [
+        (x.shape[2 + i] - dilation[i] * (w.shape[2 + i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
+    ]
+    y = np.zeros((len(x), o, *down))
+    for out, k, i, j in itertools.product(range(o), range(c), range(h), range(v)):
+        channel = out // (o // groups) * c + k
+        rows = np.arange(down[0]) * stride[0] + i * dilation[0]
+        columns = np.arange(down[1]) * stride[1] + j * dilation[1]
+        y[:, out] += w[out, k, i, j] * x[:, channel][:, rows[:, None], columns]
+    return y
+
+
+def convolution_misfit(conv2d: Any, n: int = 40) -> float:
+    """How far a convolution lies from the literal one, over drawn geometries."""
+    rng, worst = np.random.default_rng(0), 0.0
+    for g in geometries(n, seed=20):
+        x, w = rng.normal(size=g["x"]), rng.normal(size=g["w"])
+        error = np.abs(conv2d(x, w, **g["how"]) - literal_conv2d(x, w, **g["how"]))
+        worst = max(worst, error.max(initial=0))
+    return worst
+
+
+def test_convolution_is_its_definition():
+    assert convolution_misfit(F.conv2d) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x, w, **how: F.conv2d(x, w[..., ::-1, ::-1], **how),
+        lambda x, w, **how: F.conv2d(x, w[:, ::-1], **how),
+        lambda x, w, **how: F.conv2d(x[..., ::-1], w, **how)[..., ::-1],
+        lambda x, w, **how: F.conv2d(x, w, **how) * 1.0001,
+    ],
+    ids=["flipped kernels", "channels reversed", "mirrored", "a factor"],
+)
+def test_wrong_convolutions_are_rejected(wrong: Any):
+    assert convolution_misfit(wrong) > 1e-6
+
+
+def test_many_chunks_are_one_convolution():
+    """More images than fit the buffer of columns at once: as many, one by one."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(9, 16, 20, 20)), rng.normal(size=(4, 16, 5, 5))
+    ys = [F.conv2d(x[i : i + 1], w) for i in range(9)]
+    np.testing.assert_allclose(F.conv2d(x, w), np.concatenate(ys), rtol=1e-12, atol=1e-12)
+
+
+def test_causal_convolution_is_blind_to_the_future():
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(3, 2, 3))
+    for t in range(8):
+        x = rng.normal(size=(1, 2, 8))
+        before = F.causal_conv1d(x, w, dilation=2)
+        x[..., t] += 1
+        change = np.abs(F.causal_conv1d(x, w, dilation=2) - before).max(axis=(0, 1))
+        np.testing.assert_array_equal(change > 1e-9, [i - t in (0, 2, 4) for i in range(8)])
+
+
+def test_gradient_penalty_of_a_convolutional_critic():
+    """∂/∂w of (‖∂D/∂x‖ − 1)²: the second derivative through strides, norms and activations."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 2, 6, 6))
+    inputs = [
+        rng.normal(size=(4, 2, 3, 3)),
+        rng.normal(size=4),
+        rng.normal(size=4),
+        rng.normal(size=(1, 4, 3, 3)),
+    ]
+
+    def penalty(w: Any, gamma: Any, beta: Any, v: Any) -> Any:
+        images = Tensor(x)
+        h = F.group_norm(F.conv2d(images, w, stride=2, padding=1), gamma, beta, groups=2)
+        score = np.sum(F.avg_pool2d(F.conv2d(F.silu(h), v, padding=1), 3))
+        (slope,) = grad(score, [images], create_graph=True)
+        return (np.sqrt(np.sum(slope * slope, axis=(1, 2, 3))) - 1.0) ** 2
+
+    def value_of(*arrays: Any) -> Any:
+        z = penalty(*[a if isinstance(a, Tensor) else Tensor(a) for a in arrays])
+        return z if any(isinstance(a, Tensor) for a in arrays) else value(z)
+
+    check_against_differences(value_of, inputs)
+
+
+# Normalisation
+
+
+@pytest.mark.parametrize(
+    ("norm", "axes"),
+    [
+        (lambda x: F.layer_norm(x, _ones(5), np.zeros(5)), (3,)),
+        (lambda x: F.group_norm(x, _ones(4), np.zeros(4), groups=4), (2, 3)),
+        (lambda x: F.batch_norm(x, _ones(4), np.zeros(4))[0], (0, 2, 3)),
+    ],
+)
+def test_norms_leave_mean_0_and_variance_1(norm: Any, axes: Any):
+    x = np.random.default_rng(0).normal(3, 7, size=(6, 4, 5, 5))
+    np.testing.assert_allclose(norm(x).mean(axis=axes), 0, atol=1e-12)
+    variance = x.var(axis=axes)
+    np.testing.assert_allclose(norm(x).var(axis=axes), variance / (variance + 1e-5), rtol=1e-9)
+    far = (x + 1e3).astype(np.float32)  # the mean's own rounding, 3e-5, over a deviation of 0.25
+    np.testing.assert_allclose(norm(far), norm(far.astype(np.float64)), atol=5e-4)
+
+
+def test_batch_norm_returns_its_moments():
+    x = np.random.default_rng(0).normal(size=(6, 4, 5))
+    gamma, beta = _ones(4) * 2, _ones(4)
+    for given in (x, Tensor(x)):
+        y, mean, variance = F.batch_norm(given, gamma, beta)
+        np.testing.assert_allclose(mean, x.mean((0, 2)))
+        np.testing.assert_allclose(variance, x.var((0, 2)))
+        by = F.batch_norm_by(x, gamma, beta, mean, variance)
+        np.testing.assert_allclose(value(y), by, atol=1e-12)
+        assert type(mean) is type(variance) is np.ndarray
+
+
+# Noise
+
+
+def test_dropout():
+    x = np.ones((1000, 20), np.float32)
+    y = F.dropout(Tensor(x), 0.25, Generator(0, "dropout"))
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(np.unique(y.data), np.array([0, 1 / 0.75], np.float32))
+    assert abs((y.data == 0).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / x.size)
+    t = Tensor(x)
+    F.dropout(t, 0.25, Generator(0, "dropout")).backward(x)
+    np.testing.assert_array_equal(t.grad, y.data)
+    assert F.dropout(t, 0.25, None) is t
+    assert (F.dropout(np.full(100, INF), 0.5, Generator(0, "dropout")) != 0).any()
+
+
+# What they refuse
+
+
+X, W = np.zeros((1, 2, 4, 4)), np.zeros((3, 2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda: F.conv2d(X[:, :1], W), "x must have 2 channels as w has, got 1"),
+        (lambda: F.conv2d(X[0], W), "x must have 4 axes, got 3"),
+        (lambda: F.conv2d(X, W[0]), "w must have 4 axes, got 3"),
+        (lambda: F.conv2d(X, W, stride=0), "stride must be an int >= 1, got 0"),
+        (lambda: F.conv2d(X, W, stride=True), "stride must be an int"),
+        (lambda: F.conv2d(X, W, padding=(0, -1)), "padding must be an int >= 0, got -1"),
+        (lambda: F.conv2d(X, W, dilation=1.5), "dilation must be an int, got 1.5"),
+        (lambda: F.conv2d(X, W, groups=2), "w must have a multiple of 2 output channels, got 3"),
+        (lambda: F.conv2d(X[..., :2], W), r"x must be at least \(3, 3\) with its padding, got"),
+        (lambda: F.conv2d(X, W.astype(np.float32)), "x and w must have one float dtype"),
+        (lambda: F.conv2d(X.astype(int), W.astype(int)), "x and w must have one float dtype"),
+        (lambda: F.conv2d(X, W[..., :0]), "w must reach over at least one pixel"),
+        (
+            lambda: F.conv_transpose2d(np.zeros((1, 3, 2, 2)), W, stride=2, size=(9, 9)),
+            r"size must be \(5, 5\) or up to \(1, 1\) more, got \(9, 9\)",
+        ),
+        (lambda: F.conv_transpose2d(X, W), "y must have 3 channels as w has, got 2"),
+        (
+            lambda: F.conv_transpose2d(np.zeros((1, 3, 1, 1)), W, padding=2),
+            "padding must leave pixels",
+        ),
+        (lambda: F.conv1d(X, W), "x must have 3 axes, got 4"),
+        (lambda: F.conv1d(X[0], W[0], padding=(1, 0)), "padding must be an int"),
+        (lambda: F.causal_conv1d(X[0], W[0], dilation=0), "dilation must be an int >= 1"),
+        (lambda: F.modulated_conv2d(X, W, _ones(1, 3)), r"style must have shape \(1, 2\)"),
+        (lambda: F.avg_pool2d(X, 5), r"x must be at least \(5, 5\) pixels as window is"),
+        (lambda: F.max_pool2d(X, 0), "window must be an int >= 1, got 0"),
+        (lambda: F.max_pool2d(X[0], 1), "x must have 4 axes"),
+        (lambda: F.avg_pool2d(X, 2, 0), "stride must be an int >= 1"),
+        (lambda: F.upsample_nearest2d(X, 0), "scale must be an int >= 1"),
+        (lambda: F.upsample_bilinear2d(X, 0.5), "scale must be an int"),
+        (lambda: F.layer_norm(X, _ones(3), _ones(4)), r"gamma must have shape \(4,\), got \(3,\)"),
+        (lambda: F.layer_norm(X, _ones(4), _ones(4), eps=-1), "eps must be a finite number >= 0"),
+        (lambda: F.group_norm(X, _ones(2), _ones(2), 3), "x must have a multiple of 3 channels"),
+        (lambda: F.group_norm(X, _ones(2), _ones(3), 2), r"beta must have shape \(2,\)"),
+        (lambda: F.batch_norm(X[:0], _ones(2), _ones(2)), "x must have at least one sample"),
+        (lambda: F.embedding(np.array([0.0]), _ones(2, 2)), "ids must be integers, got float64"),
+        (lambda: F.embedding(np.array([-1]), _ones(2, 2)), r"ids must lie in 0 … 1, got -1 … -1"),
+        (lambda: F.dropout(X, 1.0, None), "rate must be a finite number >= 0 and < 1, got 1.0"),
+        (lambda: F.dropout(X, np.nan, None), "rate must be a finite number"),
+        (lambda: F.one_hot(np.array([3]), 3), "labels must lie in 0 … 2, got 3 … 3"),
+        (lambda: F.cross_entropy(_ones(3, 4), np.array([0.0, 1, 2])), "labels must be integers"),
+        (lambda: F.cross_entropy(_ones(3, 4), np.array([0, 1])), r"labels must have shape \(3,\)"),
+        (lambda: F.cross_entropy(_ones(3, 4), np.array([0, 1, 4])), "labels must lie in 0 … 3"),
+        (lambda: F.cross_entropy(_ones(3, 4), np.array([-1, 0, 0])), "labels must lie in 0 … 3"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_named(call: Any, names: str):
+    with pytest.raises(InputError, match=names):
+        call()
