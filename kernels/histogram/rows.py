@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -53,6 +54,12 @@ def dtype_like(x: float, dtype: str) -> Any:
     return np.dtype(dtype).type(x)
 
 
+def _weights(rng: np.random.Generator, n: int, kind: int) -> Any:
+    """Of one size (kind 1), or of sizes so unlike that a sum of all leaves nothing of the small."""
+    sizes = 1.0 if kind == 1 else 10.0 ** rng.choice([-8, 0, 16], n)
+    return rng.normal(size=n) * sizes
+
+
 def _make(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
     edges = _edges(rng, dims["bins"], dims["edges"])
     arguments: Arguments = {
@@ -60,7 +67,7 @@ def _make(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
         "edges": edges,
     }
     if dims["weighted"]:
-        arguments["weights"] = rng.normal(size=dims["n"])
+        arguments["weights"] = _weights(rng, dims["n"], dims["weighted"])
     return arguments
 
 
@@ -71,7 +78,7 @@ def _make_nd(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
     x = np.asfortranarray(x) if dims["columns"] else x
     arguments: Arguments = {"x": x, "edges": edges}
     if dims["weighted"]:
-        arguments["weights"] = rng.normal(size=dims["n"])
+        arguments["weights"] = _weights(rng, dims["n"], dims["weighted"])
     return arguments
 
 
@@ -86,6 +93,31 @@ def _nothing_twice(arguments: Arguments, result: Any) -> None:
     if "weights" not in arguments:
         assert result.sum() <= len(arguments["x"])
         assert (result >= 0).all()
+
+
+def _sums_its_own_weights(arguments: Arguments, result: Any) -> None:
+    """Every bin holds the sum of its own weights, to the rounding of those alone."""
+    if "weights" not in arguments:
+        return
+    x, edges, w = (arguments[key] for key in ("x", "edges", "weights"))
+    columns, every = (x.T, edges) if x.ndim == 2 else ([x], [edges])
+    own: dict[tuple[int, ...], list[float]] = {}
+    for *row, w_i in zip(*columns, w, strict=True):
+        cell = tuple(_bin_of(v, e) for v, e in zip(row, every, strict=True))
+        own.setdefault(cell, []).append(float(w_i))
+    for cell in np.ndindex(result.shape):
+        mine = own.get(cell, [0.0])
+        rounding = len(mine) * np.finfo(float).eps * math.fsum(map(abs, mine))
+        assert abs(result[cell] - math.fsum(mine)) <= rounding, f"bin {cell}"
+
+
+def _bin_of(v: Any, edges: Any) -> int:
+    """By the definition's words, one edge after another; −1 outside."""
+    for k in range(len(edges) - 1):
+        last = k == len(edges) - 2
+        if edges[k] <= v < edges[k + 1] or (last and edges[k] <= v <= edges[k + 1]):
+            return k
+    return -1
 
 
 # Twins with a planted fault
@@ -124,8 +156,14 @@ def counts_nan_as_low(x: Any, edges: Any, weights: Any = None) -> Any:
 
 
 def _plain(x: Any, edges: Any, weights: Any) -> Any:
+    """np.histogram."""
     counts = np.histogram(x, edges, weights=weights)[0]
     return counts.astype(np.int64) if weights is None else counts
+
+
+def differences_of_a_running_sum(x: Any, edges: Any, weights: Any = None) -> Any:
+    """What np.histogram does with weights: [1e16, 1] in two bins becomes [1e16, 0]."""
+    return _plain(x, edges, weights)
 
 
 def nd_transposed(x: Any, edges: Any, weights: Any = None) -> Any:
@@ -218,12 +256,13 @@ ROWS = [
         definition="reference.operations.histogram:histogram",
         twins={"numba": "kernels.histogram.twin_numba:histogram"},
         make=_make,
-        dims={"n": (0, 300), "bins": (1, 40), "edges": (0, 5), "weighted": (0, 1), "odd": (0, 5)},
+        dims={"n": (0, 300), "bins": (1, 40), "edges": (0, 5), "weighted": (0, 2), "odd": (0, 5)},
         dtypes=_REAL,
         floor=_EXACT,
         cap=_EXACT,
-        laws=(_nothing_twice,),
+        laws=(_nothing_twice, _sums_its_own_weights),
         wrong={
+            "running sum": differences_of_a_running_sum,
             "open right edge": open_right_edge,
             "float32 edge rounding": edges_in_float32,
             "trusts the estimate": trusts_the_estimate,
@@ -251,7 +290,7 @@ ROWS = [
             "bins": (1, 9),
             "edges": (0, 5),
             "axes": (1, 3),
-            "weighted": (0, 1),
+            "weighted": (0, 2),
             "odd": (0, 5),
             "ragged": (0, 1),
             "columns": (0, 1),
@@ -259,7 +298,7 @@ ROWS = [
         dtypes=_REAL,
         floor=_EXACT,
         cap=_EXACT,
-        laws=(_nothing_twice,),
+        laws=(_nothing_twice, _sums_its_own_weights),
         wrong={"axes exchanged": nd_transposed},
         bench={
             "2-D, 10⁷ float64, 256²": ({**_BENCH_2D, "columns": 0}, "float64"),

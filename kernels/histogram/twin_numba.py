@@ -1,4 +1,4 @@
-"""Histograms on the CPU, equal to NumPy's to the last count (row K2).
+"""Histograms on the CPU, equal to their definition to the last count (row K2).
 
 The bin of a value is a matter of the edges alone: edges[k] ≤ x < edges[k+1], the last bin closed.
 Where the edges are evenly spaced, k is estimated as ⌊(x − low)·bins/(high − low)⌋, a block at a
@@ -304,6 +304,7 @@ class _Axis:
     """
 
     def __init__(self, edges: Any, dtype: Any) -> None:
+        edges = edges.astype(np.result_type(dtype, edges), copy=False)  # int64, uint64: float64
         integers = edges.dtype.kind in "iu" and dtype.kind in "iu"
         large = integers and max(-int(edges[0]), int(edges[-1])) >= _EXACT
         self.whole = edges if large else None
@@ -318,10 +319,7 @@ class _Axis:
                 self._try_uniform(width) or self._try_guide(width)
 
     def numbered(self, x: Any) -> Any:
-        """What `edges` (bins + 1,) are for: x (n,), or among whole ones its bin, −1 outside.
-
-        The comparisons are those of NumPy's N-D histogram, also of int64 with uint64.
-        """
+        """What `edges` (bins + 1,) are for: x (n,), or among whole ones its bin, −1 outside."""
         if self.whole is None:
             return x
         k = np.searchsorted(self.whole, x, side="right") - 1
@@ -385,8 +383,7 @@ def _packed(axes: Sequence[_Axis]) -> tuple[Any, ...]:
 def histogram(x: Any, edges: Any, weights: Any = None) -> Any:
     """Twin of `histogram`."""
     x, edges = real_numbers("x", x), checked_edges("edges", edges)
-    # NumPy compares int64 with uint64 in float64 here, though not along the axes of `histogram_nd`
-    axis = _Axis(edges.astype(np.result_type(x, edges), copy=False), x.dtype)
+    axis = _Axis(edges, x.dtype)
     if weights is not None:
         weights = checked_weights(weights, x.shape).ravel()
         return _weighted(x.reshape(-1, 1), weights, [axis])

@@ -24,13 +24,18 @@ from core.operation import operation
 def histogram(x: Any, edges: Any, weights: Any = None) -> Any:
     """Counts int64 (K,) of x, any shape, between edges (K + 1,); sums float64 (K,) of weights.
 
-    weights: one for each x, any sign. Raises InputError for edges that fall or hold NaN, for x that
-    are no real numbers, and for weights of another shape.
+    weights: one for each x, any sign; each bin's are added in the order of x, and to no other's.
+    Raises InputError for edges that fall or hold NaN, for x that are no real numbers, and for
+    weights of another shape.
+
+    >>> histogram(np.array([0.5, 1.5, 2.0]), np.array([0, 1, 2])).tolist()
+    [1, 2]
     """
     x, edges = real_numbers("x", x), checked_edges("edges", edges)
     if weights is None:
         return np.histogram(x, edges)[0].astype(np.int64)
-    return np.histogram(x, edges, weights=checked_weights(weights, x.shape))[0]
+    w = checked_weights(weights, x.shape).ravel()
+    return _added(_bins(x.ravel(), edges), w, edges.size - 1)
 
 
 @operation
@@ -40,12 +45,29 @@ def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
     Raises InputError as `histogram` does, and for 2³² cells or more.
     """
     x, every = checked_grid(x, edges)
-    # NumPy's own N-D histogram refuses infinite data that its bins would leave out anyway.
-    inside = np.all([(c >= e[0]) & (c <= e[-1]) for c, e in zip(x.T, every, strict=True)], axis=0)
-    w = None if weights is None else checked_weights(weights, x.shape[:1])[inside]
-    with np.errstate(over="ignore", invalid="ignore"):  # it subtracts edges, for densities only
-        counts = np.histogramdd(x[inside], every, weights=w)[0]
-    return counts.astype(np.int64) if weights is None else counts
+    w = None if weights is None else checked_weights(weights, x.shape[:1])
+    shape = tuple(e.size - 1 for e in every)
+    cell = np.zeros(len(x), np.int64)
+    for column, e in zip(x.T, every, strict=True):
+        k = _bins(column, e)
+        cell = np.where((cell < 0) | (k < 0), -1, cell * (e.size - 1) + k)
+    return _added(cell, w, prod(shape)).reshape(shape)
+
+
+def _bins(x: Any, edges: Any) -> Any:
+    """The bin of each x (N,), −1 outside; both are compared in the dtype that holds both."""
+    common = np.result_type(x, edges)
+    x, edges = x.astype(common, copy=False), edges.astype(common, copy=False)
+    k = np.searchsorted(edges, x, side="right") - 1
+    k[x == edges[-1]] = edges.size - 2
+    return np.where(k == edges.size - 1, -1, k)  # NaN is after every number
+
+
+def _added(k: Any, weights: Any, bins: int) -> Any:
+    inside = k >= 0
+    w = None if weights is None else weights[inside]
+    sums = np.bincount(k[inside], w, minlength=bins)
+    return sums.astype(np.int64 if weights is None else np.float64, copy=False)
 
 
 @operation

@@ -55,6 +55,40 @@ def test_chunks_add_up_to_the_whole(seed: int, cuts: list[int], where: str | Non
     np.testing.assert_allclose(weighed, histogram_nd(x, grid, w), atol=1e-13)
 
 
+@given(st.integers(0, 10**6), st.lists(st.integers(0, 99), max_size=5), st.sampled_from(WHERE))
+def test_a_bin_is_the_sum_of_its_own_weights(seed: int, cuts: list[int], where: str | None):
+    """However large those of the other bins are, in chunks and in whole."""
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=(99, 2)), 10.0 ** rng.integers(-8, 17, 99)
+    exact = {k: math.fsum(w[np.digitize(x[:, 0], EDGES) == k + 1]) for k in range(8)}
+    grid = [EDGES, np.array([-99.0, 99.0])]
+    with backend(where):
+        sums = [
+            histogram(x[:, 0], EDGES, w),
+            histogram_of_chunks(pieces(x[:, 0], cuts), EDGES, pieces(w, cuts)),
+            histogram_nd(x, grid, w)[:, 0],
+            histogram_nd_of_chunks(pieces(x, cuts), grid, pieces(w, cuts))[:, 0],
+        ]
+    for found in sums:
+        np.testing.assert_allclose(found, list(exact.values()), rtol=1e-13)
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_grid_takes_the_memory_of_its_cells(where: str | None):
+    """Not of its cells and their neighbours along every axis: 3¹⁶ for 2¹⁶."""
+    edges = [np.array([-0.5, 0.5, 1.5])] * 16
+    x = np.random.default_rng(0).integers(0, 2, (20, 16))
+    with backend(where):
+        tracemalloc.start()
+        counts = histogram_nd(x, edges)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert counts.shape == (2,) * 16
+    assert counts.sum() == 20
+    assert all(counts[tuple(row)] for row in x)
+    assert peak < 16 << 20
+
+
 @pytest.mark.parametrize("where", WHERE)
 def test_no_chunk_is_a_histogram_of_nothing(where: str | None):
     with backend(where):
