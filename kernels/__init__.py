@@ -8,6 +8,7 @@ from typing import Any
 
 from core.errors import BackendError
 from core.operation import register_twins
+from kernels.cache import cache_folder
 from kernels.table import Op, check, require, rows
 
 __all__ = ["OPS", "BackendError", "Op", "check", "masked_attention", "rows"]
@@ -19,7 +20,8 @@ def _key_numba_cache() -> None:
     files = sorted(here.rglob("*_numba.py"))
     sources = [path.relative_to(here).as_posix().encode() + path.read_bytes() for path in files]
     key = hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(here / "__pycache__" / f"numba-{key}"))
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        os.environ["NUMBA_CACHE_DIR"] = str(cache_folder(here / "__pycache__" / f"numba-{key}"))
     if "numba" in sys.modules:  # which has read its environment by now
         sys.modules["numba"].config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 

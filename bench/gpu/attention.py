@@ -21,7 +21,8 @@ from bench.gpu.masks import KINDS, Case
 from kernels import masked_attention
 from kernels.attention import torch_function as attention_torch
 from kernels.attention.device_masks import prepare
-from reference.operations.masks import EMPTY, boolean
+from reference.operations.lowering import EMPTY
+from reference.operations.masks import boolean
 
 TOKENS, HIDDEN = 16384, 2048
 Skip = Callable[[str, str, BaseException | str], None]

@@ -23,15 +23,15 @@ from kernels.attention.twin_numba import (
     BLOCK,
     EXP2,
     LN2,
-    blas,
     exp2_row,
     hide_outside,
     hide_unset,
     lowered_blocks,
 )
+from kernels.blas import one_blas_thread
 from kernels.masks.twin_numba import lower
 from reference.operations.attention import checked_backward
-from reference.operations.masks import takes_part
+from reference.operations.lowering import takes_part
 
 _KEYS = 16  # that are summed before they are added to the rest
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
@@ -84,15 +84,17 @@ def _weigh(s: Any, dp: Any, m: Any, sums: Any, bits: Any, c: Any) -> None:
 
 @njit(**_how)
 def _differentiate(p: Any, dp: Any, sums: Any, weight: Any, delta: Any) -> None:
-    """p = e / Σ e = P and dp = P (dp − δ) = dS; both 0 where nothing was seen."""
+    """p = e / Σ e = P and dp = P (dp − δ) = dS; both 0 where nothing was seen, Σ e NaN or not."""
+    none = p.dtype.type(0)
     for i in range(weight.size):
-        some = sums[0, i] > 0.0
+        some = sums[0, i] != 0.0
         weight[i] = 1.0 / sums[0, i] if some else 0.0
         delta[i] = sums[1, i] / sums[0, i] if some else 0.0
     for j in range(p.shape[0]):
         for i in range(weight.size):
-            p[j, i] *= weight[i]
-            dp[j, i] = p[j, i] * (dp[j, i] - delta[i])
+            seen = p[j, i] != none
+            p[j, i] = p[j, i] * weight[i] if seen else none
+            dp[j, i] = p[j, i] * (dp[j, i] - delta[i]) if seen else none
 
 
 @njit(**_how)
@@ -190,7 +192,7 @@ def masked_attention_backward(
     dq, dk, dv = (np.zeros(x.shape, x.dtype) for x in (q, k, v))
     no_bits = np.empty(0, np.int32 if q.dtype == np.float32 else np.int64)
     factor, c = q.dtype.type(scale / LN2), EXP2[q.dtype.name]
-    with blas().limit(limits=1):
+    with one_blas_thread():
         _pull_back(q, k, v, dout, ranges, masks, factor, no_bits, c, dq, dk, dv)
     dq *= scale
     dk *= scale

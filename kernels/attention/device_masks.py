@@ -19,12 +19,13 @@ from torch import Tensor
 from core.errors import InputError
 from reference.operations import masks
 from reference.operations.attention import fitted
-from reference.operations.masks import Intervals, Mask, takes_part
+from reference.operations.lowering import Intervals, takes_part
+from reference.operations.masks import Mask
 
 if find_spec("numba"):  # the same arrays, sooner
     from kernels.masks.twin_numba import lower
 else:
-    from reference.operations.masks import lower
+    from reference.operations.lowering import lower
 
 REACH = 2**31
 """What a 32-bit offset inside a head can tell apart."""

@@ -23,7 +23,8 @@ from kernels.attention import twin_triton as kernels
 from kernels.attention.device_masks import REACH, DeviceMask, decoded, encoded, prepare
 from kernels.device import INTERPRETED
 from reference.operations.attention import checked
-from reference.operations.masks import EMPTY, FULL, PARTIAL, Mask
+from reference.operations.lowering import EMPTY, FULL, PARTIAL
+from reference.operations.masks import Mask
 
 _LOG2E = math.log2(math.e)
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -61,13 +62,20 @@ def masked_attention(
 
 
 def _as_autocast_asks(*tensors: Any) -> Any:
-    """The tensors as they are, or in autocast's dtype, as PyTorch's own attention takes them."""
+    """The tensors as they are, or in autocast's dtype, as PyTorch's own attention takes them.
+
+    What the kernels can't take is left for `_check_tensors` to name: it would lose too much.
+    """
     kinds = {x.device.type for x in tensors if isinstance(x, Tensor)}
     for kind in kinds & {"cuda", "cpu"}:
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
-            return [x.to(dtype) if isinstance(x, Tensor) else x for x in tensors]
+            return [x.to(dtype) if _is_taken(x) else x for x in tensors]
     return tensors
+
+
+def _is_taken(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dtype in _DTYPES
 
 
 def _check_tensors(q: Any, k: Any, v: Any) -> None:
@@ -262,7 +270,7 @@ def _block_lists(classes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _bit_classes(bits: Tensor, block_q: int, block_k: int) -> Tensor:
-    """`reference.operations.masks.block_classes` on the device."""
+    """`reference.operations.lowering.block_classes` on the device."""
     blocks = _in_blocks(_in_blocks(bits, -1, block_k // 8, 0), -3, block_q, None)
     none = blocks.amax((-1, -3)) == 0
     full = blocks.amin((-1, -3)) == 255

@@ -10,17 +10,16 @@ reordering a sum. Blocks that no query sees are skipped, blocks that all see nee
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import njit, prange
-from threadpoolctl import ThreadpoolController
 
 from core.errors import InputError
+from kernels.blas import one_blas_thread
 from kernels.masks.twin_numba import block_ranges, lower
 from reference.operations.attention import checked, fitted
-from reference.operations.masks import Intervals, Packed
+from reference.operations.lowering import Intervals, Packed
 
 BLOCK = 128
 _TOGETHER = 4  # blocks of keys go into one product
@@ -254,7 +253,7 @@ def masked_attention(
     factor = q.dtype.type(scale / LN2)
     q = np.ascontiguousarray(q)
     k, v = np.ascontiguousarray(k), np.ascontiguousarray(v)
-    with blas().limit(limits=1):
+    with one_blas_thread():
         _attend(q, k, v, ranges, masks, factor, no_bits, EXP2[q.dtype.name], out, lse)
     return (out, lse) if return_lse else out
 
@@ -280,9 +279,3 @@ def lowered_blocks(mask: Intervals | Packed, shape: tuple[int, int, int]) -> tup
 def _batched(x: Any, ndim: int) -> Any:
     """x with two leading axes, contiguous and writable: one type, one compiled version."""
     return np.array(x if x.ndim > ndim else x[None, None], order="C")
-
-
-@cache
-def blas() -> ThreadpoolController:
-    """Every BLAS library that is loaded, so that each can be held to one thread."""
-    return ThreadpoolController().select(user_api="blas")

@@ -162,7 +162,7 @@ def forward_kernel(
             acc, m, Z, q, k, v, c, d, blocks, rows, start, stop, bits,
             q_len, k_len, scale, D, BLOCK_K, BLOCK_D, True, PACKED)  # fmt: skip
 
-    some = Z > 0
+    some = Z != 0
     acc = acc / tl.where(some, Z, 1.0)[:, None]
     lse = tl.where(some, m + tl.log2(tl.where(some, Z, 1.0)), float("-inf"))
     place = (split.to(tl.int64) * (tl.num_programs(0) // n_q) + head) * q_len
@@ -185,9 +185,9 @@ def merge_kernel(
     Z = tl.sum(w, 0)
     inside = (split < splits)[:, None] & (d < D)[None, :]
     parts = tl.load(parts_ptr + at[:, None] * D + d[None, :], mask=inside, other=0.0)
-    out = tl.sum(parts * w[:, None], 0) / tl.where(Z > 0, Z, 1.0)
+    out = tl.sum(parts * w[:, None], 0) / tl.where(Z != 0, Z, 1.0)
     tl.store(out_ptr + row * D + d, out.to(out_ptr.dtype.element_ty), mask=d < D)
-    whole = tl.where(Z > 0, m + tl.log2(tl.where(Z > 0, Z, 1.0)), float("-inf"))
+    whole = tl.where(Z != 0, m + tl.log2(tl.where(Z != 0, Z, 1.0)), float("-inf"))
     tl.store(lse_ptr + row, whole)
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from kernels.table import Arguments, Op
-from reference.operations import masks
-from reference.operations.masks import And, Documents, Intervals, Mask
+from reference.operations import lowering, masks
+from reference.operations.lowering import Intervals
+from reference.operations.masks import And, Documents, Mask
 
 Dims = Mapping[str, int]
-_intervals = masks.intervals.definition
-_ranges = masks.block_ranges.definition
+_intervals = lowering.intervals.definition
+_ranges = lowering.block_ranges.definition
 
 
 def _ids(rng: np.random.Generator, lead: tuple[int, ...], K: int, documents: int) -> Any:
@@ -64,7 +65,7 @@ def _show_what_the_mask_shows(arguments: Arguments, result: Any) -> None:
     (start, stop), K = result, arguments["k_len"]
     if K <= 1000:
         dense = arguments["mask"].dense(arguments["q_len"], K)
-        np.testing.assert_array_equal(masks.raised(Intervals(start, stop, K)), dense)
+        np.testing.assert_array_equal(lowering.raised(Intervals(start, stop, K)), dense)
 
 
 def _every_pair_once(arguments: Arguments, result: Any) -> None:
@@ -73,7 +74,7 @@ def _every_pair_once(arguments: Arguments, result: Any) -> None:
     if lowered.k_len > 1000:
         return
     block_q, block_k = arguments["block_q"], arguments["block_k"]
-    seen = masks.raised(lowered)
+    seen = lowering.raised(lowered)
     for *lead, n in np.ndindex(result.shape[:-1]):
         rows = seen[(*lead, slice(n * block_q, (n + 1) * block_q))]
         first, full_first, full_last, last = result[(*lead, n)] * block_k
@@ -145,7 +146,7 @@ ROWS = [
     Op(
         name="intervals",
         rows=("K4",),
-        definition="reference.operations.masks:intervals",
+        definition="reference.operations.lowering:intervals",
         twins={"numba": "kernels.masks.twin_numba:intervals"},
         make=_make,
         dims=_DIMS,
@@ -162,7 +163,7 @@ ROWS = [
     Op(
         name="block_ranges",
         rows=("K4",),
-        definition="reference.operations.masks:block_ranges",
+        definition="reference.operations.lowering:block_ranges",
         twins={"numba": "kernels.masks.twin_numba:block_ranges"},
         make=_make_ranges,
         dims={**_DIMS, "block_q": (1, 20), "block_k": (1, 20)},

@@ -15,20 +15,9 @@ import numpy as np
 from numba import njit
 
 from core.errors import InputError
-from reference.operations.masks import (
-    SEVERAL,
-    And,
-    Documents,
-    Interval,
-    Intervals,
-    Mask,
-    Packed,
-    Window,
-    check_blocks,
-    common_lead,
-    narrowest,
-    packed,
-)
+from reference.operations.intervals import Interval, common_lead
+from reference.operations.lowering import SEVERAL, Intervals, Packed, check_blocks, packed
+from reference.operations.masks import And, Documents, Mask, Window, narrowest
 
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 _AT_ONCE = 128  # ids that are compared before one looks whether any differ
@@ -129,7 +118,7 @@ def intervals(mask: Mask, q_len: int, k_len: int) -> Interval:
 
 
 def lower(mask: Mask, q_len: int, k_len: int) -> Intervals | Packed:
-    """`reference.operations.masks.lower` of the same mask. Raises InputError as it does."""
+    """`reference.operations.lowering.lower` of the same mask. Raises InputError as it does."""
     found = _intervals(mask, q_len, k_len)
     return packed(mask, q_len, k_len) if found is None else Intervals(*found, k_len)
 

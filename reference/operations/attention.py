@@ -5,7 +5,9 @@
 Vaswani et al., Attention Is All You Need (2017), Eq. 1; grouped-query heads: Ainslie et al. (2023).
 Two cases the formula leaves open: a query that sees no key gives 0 and has gradient 0, and
 a key or query that takes part nowhere is read as 0, so a NaN in unused memory can't leak; neither
-can one in the gradient of such a query's output. The backward is core's gradient of the formula.
+can one in the gradient of such a query's output. A NaN in a key that a query sees makes that
+query's output, lse and gradient NaN, and the gradients of the keys it sees. The backward is core's
+gradient of the formula.
 """
 
 from __future__ import annotations
@@ -52,10 +54,12 @@ def masked_attention(
     v = np.where(used, v, 0.0)[:, :, None]
     q = np.where(some[..., None], np.reshape(q, (B, H_kv, H // H_kv, Q, D)), 0.0)
     s = np.where(seen, (q @ np.swapaxes(k, -1, -2)) * scale, -math.inf)  # (B, H_kv, G, Q, K)
-    m = np.where(some, value(s).max(-1, initial=-math.inf), 0.0)
+    m = np.fmax.reduce(value(s), axis=-1, initial=-math.inf)  # past a NaN, as that is one key's
+    m = np.where(m > -math.inf, m, 0.0)
     e = np.exp(s - m[..., None])
     Z = np.where(some, np.sum(e, axis=-1), 1.0)  # (B, H_kv, G, Q)
-    out = np.where(some[..., None], e / Z[..., None] @ v, 0.0)  # Eq. 1
+    p = np.where(seen, e / Z[..., None], 0.0)
+    out = np.where(some[..., None], p @ v, 0.0)  # Eq. 1
     out = np.reshape(out, (B, H, Q, D))
     if not return_lse:
         return out

@@ -6,12 +6,8 @@
 end together: query i stands at position i + k_len − q_len among the keys ("bottom-right").
 
 Many masks show each query one interval of keys, start ≤ j < stop. `interval` gives it as O(S)
-integers; an intersection of intervals is one, a union is where the two meet. `lower` carries a
-mask that way when it can, and as packed bits when it can't. A blockwise kernel then asks which
-blocks of keys a block of queries must visit, and which of those need no mask at all:
-
-    block_ranges(intervals, …)   first ≤ full_first ≤ full_last ≤ last, for each block of queries
-    block_classes(packed, …)     EMPTY, PARTIAL or FULL, for each pair of blocks
+integers; an intersection of intervals is one, a union is where the two meet. What a blockwise
+kernel reads is made of them in `reference.operations.lowering`.
 
 Shapes: a mask may differ between batch entries (B, 1, Q, K) or heads (1, H, Q, K); what doesn't is
 (Q, K), and the intervals are the same without K. Windows over images: Parmar et al., Image
@@ -20,19 +16,25 @@ Transformer (2018); raster order: van den Oord et al., PixelRNN (2016).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from core.checks import whole
 from core.errors import InputError
-from core.operation import operation
+from reference.operations.intervals import (
+    Interval,
+    common_lead,
+    hull,
+    of_rows,
+    of_runs,
+    overlap,
+    raster_runs,
+    union,
+)
 
-EMPTY, PARTIAL, FULL = 0, 1, 2
-SEVERAL = "mask shows a query several intervals of keys; `lower` packs such a mask"
-Interval = tuple[Any, Any]
 _MOST = 2**31 - 1  # no more keys than int32 counts, so a larger bound bounds nothing either
 
 
@@ -64,7 +66,7 @@ def causal() -> Mask:
 
 def window(left: int, right: int = 0) -> Mask:
     """Keys at most `left` before and `right` after the query. Raises InputError if negative."""
-    return Window(min(_count("left", left), _MOST), min(_count("right", right), _MOST))
+    return Window(min(whole("left", left, 0), _MOST), min(whole("right", right, 0), _MOST))
 
 
 def prefix(length: Any) -> Mask:
@@ -91,8 +93,8 @@ def raster(height: int, width: int, *, reach: int | None = None, own: bool = Tru
     reach: at most that many rows up and columns to either side (None: all pixels before).
     own: whether a pixel sees itself (PixelCNN's mask B) or not (mask A).
     """
-    height, width = _count("height", height), _count("width", width)
-    reach = None if reach is None else min(_count("reach", reach), _MOST)
+    height, width = whole("height", height, 0), whole("width", width, 0)
+    reach = None if reach is None else min(whole("reach", reach, 0), _MOST)
     return Raster(height, width, reach, bool(own))
 
 
@@ -193,7 +195,7 @@ class Documents(Mask):
     def interval(self, q_len: int, k_len: int) -> Interval | None:
         """The run of equal ids that the query is in; None if an id has two runs."""
         self.check(q_len, k_len)
-        lines = [_runs(line) for line in np.atleast_2d(self.ids)]
+        lines = [of_runs(line) for line in np.atleast_2d(self.ids)]
         if any(line is None for line in lines):
             return None
         both = np.array(lines, np.int32)[..., k_len - q_len :]  # (B, 2, Q)
@@ -229,10 +231,15 @@ class Raster(Mask):
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
         """All pixels before; None if a reach leaves holes."""
-        at = self._positions(q_len, k_len)
         if self.reach is not None:
-            return _as_intervals(self.dense(q_len, k_len))
+            return hull(*self.runs(q_len, k_len))
+        at = self._positions(q_len, k_len)
         return np.zeros_like(at), at + np.int32(self.own)
+
+    def runs(self, q_len: int, k_len: int) -> Interval:
+        """(start, stop), int32 (Q, R): the keys in reach, row by row of the image."""
+        reach = self.height + self.width if self.reach is None else self.reach
+        return raster_runs(self._positions(q_len, k_len), self.width, reach, self.own)
 
     def _positions(self, q_len: int, k_len: int) -> Any:
         if self.height * self.width != k_len or q_len > k_len:
@@ -258,7 +265,7 @@ class Boolean(Mask):
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
         """Its rows, if each is one interval."""
-        return _as_intervals(self.dense(q_len, k_len))
+        return of_rows(self.dense(q_len, k_len))
 
 
 @dataclass(frozen=True)
@@ -276,11 +283,7 @@ class And(Mask):
     def interval(self, q_len: int, k_len: int) -> Interval | None:
         """Where the two overlap; None if one of them is none."""
         both = _both_intervals(self, q_len, k_len)
-        if both is None:
-            return None
-        (s, t), (u, w) = both
-        start = np.maximum(s, u)
-        return start, np.maximum(start, np.minimum(t, w))
+        return None if both is None else overlap(*both)
 
 
 @dataclass(frozen=True)
@@ -298,15 +301,7 @@ class Or(Mask):
     def interval(self, q_len: int, k_len: int) -> Interval | None:
         """Where two meet or one is empty; None if they lie apart."""
         both = _both_intervals(self, q_len, k_len)
-        if both is None:
-            return None
-        (s, t), (u, w) = both
-        no_a, no_b = s == t, u == w
-        meet = np.maximum(s, u) <= np.minimum(t, w)
-        if not (meet | no_a | no_b).all():
-            return None
-        start = np.where(no_a, u, np.where(no_b, s, np.minimum(s, u)))
-        return start, np.where(no_a, w, np.where(no_b, t, np.maximum(t, w)))
+        return None if both is None else union(*both)
 
 
 def _both_dense(of: And | Or, q_len: int, k_len: int) -> tuple[Any, Any]:
@@ -321,175 +316,6 @@ def _both_intervals(of: And | Or, q_len: int, k_len: int) -> tuple[Interval, Int
         return None
     common_lead(a[0].shape[:-1], b[0].shape[:-1])
     return a, b
-
-
-def common_lead(*leads: tuple[int, ...]) -> tuple[int, ...]:
-    """What the leading axes of a mask's parts, () or (B, H), broadcast to; else InputError."""
-    try:
-        return np.broadcast_shapes(*leads)
-    except ValueError:
-        sizes = [sorted({*axis} - {1}) for axis in zip(*filter(None, leads), strict=True)]
-        what, found = ("batches", sizes[0]) if len(sizes[0]) > 1 else ("heads", sizes[1])
-        parts = " and ".join(map(str, found))
-        raise InputError(f"mask: its parts are for {what} {parts}") from None
-
-
-# Lowered masks
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """start, stop: int32 (…, Q). Query i sees the keys start[i] ≤ j < stop[i] of k_len."""
-
-    start: Any
-    stop: Any
-    k_len: int
-
-
-@dataclass(frozen=True)
-class Packed:
-    """bits: uint8 (…, Q, ⌈k_len/8⌉). Query i sees key j if bit j % 8 of bits[i, j // 8] is set."""
-
-    bits: Any
-    k_len: int
-
-
-@operation
-def intervals(mask: Mask, q_len: int, k_len: int) -> Interval:
-    """(start, stop), int32 (…, Q): query i sees the keys start[i] ≤ j < stop[i], and no others.
-
-    Raises InputError if the mask was made for other lengths or shows a query several intervals.
-    """
-    found = mask.interval(q_len, k_len)
-    if found is None:
-        raise InputError(SEVERAL)
-    return _whole(found)
-
-
-def lower(mask: Mask, q_len: int, k_len: int) -> Intervals | Packed:
-    """What a kernel reads. Raises InputError if the mask was made for other lengths."""
-    found = mask.interval(q_len, k_len)
-    return packed(mask, q_len, k_len) if found is None else Intervals(*_whole(found), k_len)
-
-
-def _whole(found: Interval) -> Interval:
-    """Both of one shape, each in memory of its own."""
-    start, stop = (np.ascontiguousarray(x, np.int32) for x in np.broadcast_arrays(*found))
-    return start, stop
-
-
-def packed(mask: Mask, q_len: int, k_len: int) -> Packed:
-    """Any mask, a bit for each query and key. Raises InputError as `lower` does."""
-    return Packed(np.packbits(mask.dense(q_len, k_len), axis=-1, bitorder="little"), k_len)
-
-
-def raised(lowered: Intervals | Packed) -> Any:
-    """bool (…, Q, K): the dense mask again."""
-    if isinstance(lowered, Packed):
-        bits = np.unpackbits(lowered.bits, axis=-1, count=lowered.k_len, bitorder="little")
-        return bits.astype(np.bool_)
-    key = np.arange(lowered.k_len)
-    return (lowered.start[..., None] <= key) & (key < lowered.stop[..., None])
-
-
-def takes_part(lowered: Intervals | Packed, group: int) -> tuple[Any, Any]:
-    """bool (…, K) and (…, Q): keys that some query sees, queries that see some key.
-
-    `group` query heads share a key head, so the heads of the first are counted in key heads.
-    """
-    if isinstance(lowered, Packed):
-        sees: Any = lowered.bits.any(-1)
-        both = np.bitwise_or.reduce(lowered.bits, -2)
-        used: Any = np.unpackbits(both, axis=-1, count=lowered.k_len, bitorder="little").astype(
-            np.bool_
-        )
-    else:
-        sees, used = lowered.start < lowered.stop, _covered(lowered)
-    if used.ndim == 3 and used.shape[1] > 1:
-        used = used.reshape(len(used), -1, group, used.shape[-1]).any(2)
-    return used, sees
-
-
-def _covered(intervals: Intervals) -> Any:
-    """bool (…, K): keys in some interval. Adds 1 where one starts and −1 where it stops."""
-    start, stop, K = intervals.start, intervals.stop, intervals.k_len
-    *lead, q_len = start.shape
-    flat = math.prod(lead), q_len
-    lines = [
-        np.cumsum(np.bincount(s, minlength=K + 1) - np.bincount(t, minlength=K + 1))[:K] > 0
-        for s, t in zip(start.reshape(flat), stop.reshape(flat), strict=True)
-    ]
-    return np.array(lines, np.bool_).reshape(*lead, K)
-
-
-@operation
-def block_ranges(lowered: Intervals, block_q: int, block_k: int) -> Any:
-    """int32 (…, ⌈Q/block_q⌉, 4): first, full_first, full_last, last block of keys, half open.
-
-    Blocks outside [first, last) are empty, those in [full_first, full_last) are seen by every
-    query of the block. Padding queries count for neither. Raises InputError for a size below 1.
-    """
-    block_q, block_k = check_blocks(lowered, Intervals, block_q, block_k)
-    start, stop = (_in_blocks(x, block_q, "edge") for x in (lowered.start, lowered.stop))
-    none = start == stop
-    first = np.where(none, lowered.k_len, start).min(-1) // block_k
-    last = -(-np.where(none, 0, stop).max(-1) // block_k)
-    last = np.maximum(first, last)
-    full_first = np.clip(-(-start.max(-1) // block_k), first, last)
-    full_last = np.clip(stop.min(-1) // block_k, full_first, last)
-    return np.stack([first, full_first, full_last, last], axis=-1).astype(np.int32)
-
-
-def block_classes(packed: Packed, block_q: int, block_k: int) -> Any:
-    """uint8 (…, ⌈Q/block_q⌉, ⌈K/block_k⌉): EMPTY, PARTIAL or FULL. block_k: a multiple of 8.
-
-    A last block that is cut short by k_len is at most PARTIAL: it still needs its mask. Raises
-    InputError for another size.
-    """
-    block_q, block_k = check_blocks(packed, Packed, block_q, block_k)
-    if block_k % 8:
-        raise InputError(f"block_k must be a multiple of 8, got {block_k}")
-    size = block_k // 8
-    blocks = _in_blocks(np.swapaxes(packed.bits, -1, -2), block_q, "edge")  # (…, K/8, n, block_q)
-    none = _in_blocks(np.moveaxis(blocks.max(-1), -2, -1), size, "zero").max(-1) == 0
-    full = _in_blocks(np.moveaxis(np.bitwise_and.reduce(blocks, -1), -2, -1), size, "zero")
-    full = np.bitwise_and.reduce(full, -1) == 255
-    return np.where(none, EMPTY, np.where(full, FULL, PARTIAL)).astype(np.uint8)
-
-
-def check_blocks(lowered: Any, kind: type, block_q: Any, block_k: Any) -> tuple[int, int]:
-    """The sizes as ints; InputError if they aren't ints ≥ 1, or `lowered` isn't of this kind."""
-    if not isinstance(lowered, kind):
-        raise InputError(f"lowered must be {kind.__name__}, got {type(lowered).__name__}")
-    return _count("block_q", block_q, 1), _count("block_k", block_k, 1)
-
-
-def _in_blocks(x: Any, size: int, mode: str) -> Any:
-    """(…, n) → (…, ⌈n/size⌉, size), the last block filled up with its last entry or zeros."""
-    extra = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % size)]
-    x = np.pad(x, extra, mode="edge" if mode == "edge" and x.shape[-1] else "constant")
-    return x.reshape(*x.shape[:-1], x.shape[-1] // size, size)
-
-
-def _as_intervals(seen: Any) -> Interval | None:
-    """The rows of a bool (…, Q, K) as intervals, if each is one."""
-    if not seen.shape[-1]:
-        return np.zeros(seen.shape[:-1], np.int32), np.zeros(seen.shape[:-1], np.int32)
-    count = seen.sum(-1, dtype=np.int32)
-    start = seen.argmax(-1).astype(np.int32)
-    stop = np.where(count > 0, seen.shape[-1] - seen[..., ::-1].argmax(-1), start).astype(np.int32)
-    return (start, stop) if (stop - start == count).all() else None
-
-
-def _runs(ids: Any) -> Interval | None:
-    """(start, stop) of the run of equal ids around each entry; None if an id has two runs."""
-    edges = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1], [True]]))
-    first, last = edges[:-1], edges[1:]
-    if not ids.size:
-        return ids.astype(np.int32), ids.astype(np.int32)
-    if np.unique(ids[first]).size < first.size:
-        return None
-    return np.repeat(first, last - first), np.repeat(last, last - first)
 
 
 def _positions(q_len: int, k_len: int) -> Any:
@@ -508,12 +334,6 @@ def _a_mask(other: Any) -> Mask:
     return other
 
 
-def _count(name: str, n: Any, least: int = 0) -> int:
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
-        raise InputError(f"{name} must be an int ≥ {least}, got {n!r}")
-    return int(n)
-
-
 def _counts(name: str, n: Any) -> Any:
     n = np.asarray(n)
     if n.dtype.kind not in "iu" or n.ndim > 1 or (n < 0).any():
@@ -522,6 +342,7 @@ def _counts(name: str, n: Any) -> Any:
 
 
 def _native(x: Any) -> Any:
-    """x as Numba and torch can read it, contiguous and in native byte order; a copy only if not."""
+    """x as Numba and torch.compile read it: contiguous, native, writable; a copy only if not."""
     x = np.asarray(x, x.dtype.newbyteorder("="), order="C")
-    return x.copy() if min(x.strides, default=0) < 0 else x  # an axis of 1 may run backwards
+    backwards = min(x.strides, default=0) < 0  # an axis of 1 may be
+    return x if x.flags.writeable and not backwards else x.copy()

@@ -23,6 +23,7 @@ from kernels.attention.backward_rows import by_hand
 from kernels.attention.forward_rows import LENGTHS, LONG, unseen
 from reference.operations import masks
 from reference.operations.attention import masked_attention, masked_attention_backward
+from tests.kernels.poison import check_poison, poison
 
 ROOT = Path(__file__).parents[2]
 DIMS = {"B": 2, "heads": 2, "group": 2, "D": 5, "sharpness": 1}
@@ -127,6 +128,37 @@ def test_what_takes_no_part_changes_no_bit(kind: int, where: str | None, dtype: 
     for other in results[1:]:
         for x, y in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("where", [None, "numba"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_nan_in_a_key_reaches_the_queries_that_see_it_and_what_those_see(
+    kind: int, where: str | None, dtype: str
+):
+    arguments = call(kind, LENGTHS.index((113, 203)), dtype)
+    poison(arguments)
+    with backend(where):
+        out, lse = masked_attention(
+            **{n: x for n, x in arguments.items() if n != "dout"}, return_lse=True
+        )
+        found = out, lse, *masked_attention_backward(**arguments)
+    check_poison(arguments, found)
+
+
+@pytest.mark.parametrize("name", ["out", "lse", "dq", "dk", "dv"])
+@pytest.mark.parametrize(("fault", "said"), [("lost", "is lost"), ("spread", "travels|another")])
+def test_a_nan_that_is_lost_or_travels_would_be_seen(name: str, fault: str, said: str):
+    arguments = call(1, LENGTHS.index((113, 203)))
+    poison(arguments)
+    out, lse = masked_attention(
+        **{n: x for n, x in arguments.items() if n != "dout"}, return_lse=True
+    )
+    found = [out, lse, *masked_attention_backward(**arguments)]
+    at = ["out", "lse", "dq", "dk", "dv"].index(name)
+    found[at] = np.nan_to_num(found[at]) if fault == "lost" else found[at] * math.nan
+    with pytest.raises(AssertionError, match=f"{name}: a NaN .*({said})"):
+        check_poison(arguments, found)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -370,7 +402,17 @@ def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatc
 
 # The Triton kernels, in processes of their own
 
-FAST = ("float32", "float16", "odd lengths", "head sizes", "holes", "decoding", "lse", "scales")
+FAST = (
+    "float32",
+    "float16",
+    "odd lengths",
+    "head sizes",
+    "holes",
+    "decoding",
+    "lse",
+    "scales",
+    "seen NaN",
+)
 FAST += ("same bits", "operators", "compiled", "bad input", "arrays", "length pairs")
 FAST += ("compiled public", "device masks", "prepared", "layouts", "asked", "device")
 FAST += ("other heads", "no queries", "readme example")

@@ -27,6 +27,7 @@ from kernels.attention.device_masks import encoded, prepare
 from kernels.attention.forward_rows import LENGTHS, LONG, make, unseen
 from reference.operations import masks
 from reference.operations.attention import masked_attention as definition
+from tests.kernels.poison import check_poison, poison
 
 SMALL = {"forward": (32, 16, 1, 4), "dq": (16, 32, 1, 4), "dkv": (32, 16, 1, 4)}
 SMALL["decode"] = (16, 16, 1, 4)
@@ -170,6 +171,18 @@ def lse_and_its_gradient() -> None:
         np.testing.assert_allclose(x.numpy(), t, atol=1e-5)
 
 
+def a_nan_in_a_seen_key() -> None:
+    """It reaches whom the mask says, forward and backward, in one split and in several."""
+    for kind in range(9):
+        for lengths in ((45, 83), (3, 83)):
+            a = call(kind, 0, "float32", B=2, heads=2, S=lengths[0], K=lengths[1])
+            poison(a)
+            q, k, v = (torch.tensor(a[n], requires_grad=True) for n in "qkv")
+            out, lse = kernels.masked_attention(q, k, v, a["mask"], return_lse=True)
+            grads = torch.autograd.grad(out, (q, k, v), torch.ones_like(out))
+            check_poison(a, [x.detach().numpy() for x in (out, lse, *grads)])
+
+
 def scales() -> None:
     a = call(1, LENGTHS.index((17, 5)), "float32")
     for scale in (-0.7, 0.0, 2.0):
@@ -231,6 +244,7 @@ def compiled_public() -> None:
         "backwards": lambda: reverse[0] | masks.causal() & reverse[1],
         "big-endian": lambda: swapped[0] & swapped[1],
         "flipped": lambda: flipped,
+        "read-only": lambda: locked & masks.causal(),
         "no bound": lambda: masks.window(2**70) & masks.causal(),
     }
     holes = np.random.default_rng(0).random((11, 11)) < 0.4
@@ -239,6 +253,9 @@ def compiled_public() -> None:
     swapped = masks.documents(foreign.astype(">i4")), masks.padding(np.array([7], ">i8"))
     documents, padding, boolean = masks.documents(ids), masks.padding(lengths), masks.boolean(holes)
     flipped = masks.boolean(np.eye(11)[::-1] > 0)
+    whole = foreign.copy()
+    whole.flags.writeable = False
+    locked = masks.documents(whole[:]) | masks.boolean(np.broadcast_to(foreign > 1, (11, 11)))
     for name, mask in made.items():
 
         def f(q: Any, k: Any, v: Any, mask: Any = mask) -> Any:
@@ -359,6 +376,13 @@ def what_pytorch_may_ask() -> None:
     with torch.autocast("cpu", dtype=torch.float16):
         out = kernels.masked_attention(x, x.half(), x, masks.causal())
     assert out.dtype == torch.float16
+    for dtype in (torch.float64, torch.int64):
+        asked, y = f"must be float16, bfloat16 or float32, got {dtype}", x.to(dtype)
+        for who, given in (("q", (y, x, x)), ("k", (x, y, x)), ("v", (x, x, y))):
+            with torch.autocast("cpu", dtype=torch.float16), pytest.raises(InputError, match=asked):
+                kernels.masked_attention(*given)
+            with torch.autocast("cpu", dtype=torch.float16), pytest.raises(InputError, match=who):
+                kernels.masked_attention(*given)
     torch.testing.assert_close(
         out, kernels.masked_attention(*(x.half(),) * 3, masks.causal()), rtol=0, atol=0
     )
@@ -472,6 +496,7 @@ CASES: dict[str, Callable[[], None]] = {
     "holes": holes_between_seen_keys,
     "decoding": decoding_splits,
     "lse": lse_and_its_gradient,
+    "seen NaN": a_nan_in_a_seen_key,
     "scales": scales,
     "same bits": same_bits_again,
     "operators": operators,
