@@ -4,8 +4,11 @@ Every optimiser sees its parameters as one long vector θ (the papers' letter), 
 lines of vector arithmetic, done in place and in blocks that stay in the cache. The dtype of the
 parameters is the dtype of everything here.
 
-Sources: Nesterov momentum as in Sutskever et al. 2013; Adam is Kingma & Ba 2015, Algorithm 1; AdamW
-is Loshchilov & Hutter 2019, Algorithm 2; cosine decay is Loshchilov & Hutter 2017, Eq. 5.
+Sources: Nesterov momentum after Sutskever et al. 2013, in PyTorch's form: the gradient is taken at
+θ, not at the look-ahead point, and lr stands outside v; the two part when lr changes. Adam is
+Kingma & Ba 2015, Algorithm 1. AdamW is Loshchilov & Hutter 2019, Algorithm 2, but decays by lr·λ
+as PyTorch does, where the paper's decay follows the schedule alone. Cosine decay is Loshchilov &
+Hutter 2017, Eq. 5.
 """
 
 import math
@@ -17,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.checks import number, whole
 from core.errors import CheckpointError, GenzooError, InputError
 from core.tensor import Tensor, value
 
@@ -44,8 +48,8 @@ class Optimiser:
 
     def __init__(self, params: Mapping[str, Tensor], lr: float, weight_decay: float = 0.0):
         self.params = _checked(params)
-        self.lr = _at_least_zero("lr", lr)
-        self.weight_decay = _at_least_zero("weight_decay", weight_decay)
+        self.lr = number("lr", lr, least=0)
+        self.weight_decay = number("weight_decay", weight_decay, least=0)
         ends = np.cumsum([0, *(p.size for p in self.params.values())]).tolist()
         self._slices = [slice(a, b) for a, b in pairwise(ends)]
         dtype = next(iter(self.params.values())).dtype
@@ -102,24 +106,31 @@ class Optimiser:
             if p.grad is not None:
                 self._g[part] = value(p.grad).reshape(-1)
                 present.append(i)
-        self._check_finite(present)
+        small = self._check_finite(present)
         if self.weight_decay:
             self._decay(present, lr)
+        if not small:
+            self._bound()
         return present
+
+    def _bound(self) -> None:
+        """Deal with finite entries of g so large that their squares may not be."""
 
     def _decay(self, present: list[int], lr: float) -> None:
         """Coupled (L2) decay: g ← g + λθ, as if ½λ‖θ‖² were part of the loss."""
         for p, part in self._pick(present):
             self._g[part] += self.weight_decay * p.data.reshape(-1)
 
-    def _check_finite(self, present: list[int]) -> None:
+    def _check_finite(self, present: list[int]) -> bool:
+        """Whether all squares are finite. Raises Diverged for a gradient that is not."""
         # One dot product sees every NaN and infinity; only if it does are parameters searched.
         if len(present) == len(self.params) and math.isfinite(np.vdot(self._g, self._g)):
-            return
+            return True
         names = list(self.params)
         for i in present:
             if not np.isfinite(self._g[self._slices[i]]).all():
                 raise Diverged(f"the gradient of {names[i]} holds NaN or infinity")
+        return False
 
     def _parts(self, present: list[int]) -> list[tuple[slice, int]]:
         """Stretches of the vector that share a step count t: usually all of it, at once."""
@@ -150,9 +161,9 @@ class SGD(Optimiser):
     ):
         self.momentum = _fraction("momentum", momentum)
         self.nesterov = nesterov
-        if nesterov and not momentum:
-            raise InputError("nesterov needs momentum > 0, got 0")
-        self.letters = ("v",) if momentum else ()
+        if nesterov and not self.momentum:
+            raise InputError("momentum must be > 0 with nesterov, got 0")
+        self.letters = ("v",) if self.momentum else ()
         super().__init__(params, lr, weight_decay)
 
     def _direction(self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int) -> None:
@@ -168,7 +179,11 @@ class SGD(Optimiser):
 
 
 class Adam(Optimiser):
-    """Adam, Algorithm 1 of Kingma & Ba; `weight_decay` adds λθ to the gradient (L2)."""
+    """Adam, Algorithm 1 of Kingma & Ba; `weight_decay` adds λθ to the gradient (L2).
+
+    An entry of the gradient beyond ±2⁶³ (±2⁵¹¹ in float64) counts as that: its square, and v with
+    it, would be infinite, and the parameter would never move again.
+    """
 
     letters = ("m", "v")
 
@@ -180,11 +195,15 @@ class Adam(Optimiser):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):
-        self.betas = _fraction("betas[0]", betas[0]), _fraction("betas[1]", betas[1])
-        if not 0 < eps < math.inf:
-            raise InputError(f"eps must be a finite number > 0, got {eps}")
-        self.eps = eps
+        self.betas = tuple(_fraction(f"betas[{i}]", beta) for i, beta in enumerate(betas))
+        if len(self.betas) != 2:
+            raise InputError(f"betas must be two numbers, got {betas!r}")
+        self.eps = number("eps", eps, above=0)
         super().__init__(params, lr, weight_decay)
+
+    def _bound(self) -> None:
+        largest = 2.0 ** (np.finfo(self._g.dtype).maxexp // 2 - 1)
+        np.clip(self._g, -largest, largest, out=self._g)
 
     def _direction(self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int) -> None:
         (m, v), (beta1, beta2) = buffers, self.betas
@@ -193,11 +212,12 @@ class Adam(Optimiser):
         v *= beta2  # v ← β₂v + (1 − β₂)g²
         g *= g
         v += np.multiply(g, 1 - beta2, out=scratch)
-        # The two bias corrections as scalars, as the end of the paper's section 2 has it:
+        # The two bias corrections as scalars, as the paper has it just before section 2.1 (the ε̂
+        # that it leaves free is c·ε here):
         # lr·m̂ / (√v̂ + ε) = (lr·c / (1 − β₁ᵗ)) · m / (√v + c·ε), with c = √(1 − β₂ᵗ).
         c = math.sqrt(1 - beta2**t)
         denominator = np.sqrt(v, out=scratch)
-        denominator += c * self.eps
+        denominator += max(c * self.eps, float(np.finfo(g.dtype).tiny))  # never 0 / 0
         np.divide(m, denominator, out=g)
         g *= lr * c / (1 - beta1**t)
 
@@ -231,25 +251,32 @@ def clip_grad_norm(params: Mapping[str, Tensor], max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise InputError(f"max_norm must be > 0, got {max_norm}")
-    norm = math.sqrt(sum(_squared_norm(name, p) for name, p in params.items()))
-    if norm > max_norm:
-        for p in params.values():
-            if p.grad is not None:
-                p.grad = p.grad * (max_norm / norm)  # a new array: gradients may share memory
-    return norm
+    gradients = {name: value(p.grad) for name, p in params.items() if p.grad is not None}
+    top, relative = 1.0, _norm(gradients)
+    if not _SMALL < relative < _LARGE:  # squares that are 0 or ∞ say nothing
+        top = _largest(gradients)
+        relative = _norm({name: g / g.dtype.type(top) for name, g in gradients.items()})
+    if top * relative > max_norm:
+        for name, g in gradients.items():  # new arrays: gradients may share memory
+            scaled = g if top == 1 else g / g.dtype.type(top)
+            params[name].grad = scaled * (max_norm / relative)
+    return top * relative
 
 
-def _squared_norm(name: str, p: Tensor) -> float:
-    if p.grad is None:
-        return 0.0
-    g = value(p.grad).reshape(-1)
-    squared = float(np.vdot(g, g))
-    if math.isfinite(squared):
-        return squared
-    if not np.isfinite(g).all():
-        raise Diverged(f"the gradient of {name} holds NaN or infinity")
-    wide = g.astype(np.float64)  # finite, but its square leaves float32's range
-    return float(np.vdot(wide, wide))
+_SMALL, _LARGE = 1e-15, 1e15  # between them no square leaves float32's range by itself
+
+
+def _norm(gradients: Arrays) -> float:
+    squares = (g.reshape(-1) for g in gradients.values())
+    return math.sqrt(sum(float(np.vdot(g, g)) for g in squares))
+
+
+def _largest(gradients: Arrays) -> float:
+    """The largest magnitude; Diverged for NaN and infinity."""
+    for name, g in gradients.items():
+        if not np.isfinite(g).all():
+            raise Diverged(f"the gradient of {name} holds NaN or infinity")
+    return max((float(np.abs(g).max(initial=0)) for g in gradients.values()), default=0.0) or 1.0
 
 
 # -------------------------------------------------------------------------------------- schedules
@@ -262,16 +289,14 @@ def constant() -> Schedule:
 
 def linear_warmup(n: int) -> Schedule:
     """1/n, 2/n, …, 1 over the first n steps (counted from 0), then 1."""
-    _count("n", n)
+    n = whole("n", n)
     return lambda step: min(1.0, (step + 1) / n) if n else 1.0
 
 
 def cosine(total: int, warmup: int = 0, floor: float = 0.0) -> Schedule:
     """Linear warm-up, then half a cosine from 1 at step `warmup` to `floor` at step `total`."""
-    _count("total", total)
-    rise = linear_warmup(_count("warmup", warmup))
-    if not 0 <= floor <= 1:
-        raise InputError(f"floor must be in [0, 1], got {floor}")
+    total, warmup = whole("total", total), whole("warmup", warmup)
+    floor, rise = number("floor", floor, least=0, most=1), linear_warmup(warmup)
 
     def multiplier(step: int) -> float:
         if step < warmup:
@@ -284,8 +309,7 @@ def cosine(total: int, warmup: int = 0, floor: float = 0.0) -> Schedule:
 
 def step_decay(every: int, factor: float = 0.1) -> Schedule:
     """factor^⌊step / every⌋: a staircase."""
-    if _count("every", every) == 0 or not 0 < factor <= 1:
-        raise InputError(f"step_decay needs every >= 1, 0 < factor <= 1, got {every}, {factor}")
+    every, factor = whole("every", every, 1), number("factor", factor, above=0, most=1)
     return lambda step: factor ** (step // every)
 
 
@@ -366,19 +390,5 @@ def _check_same(own: Arrays, arrays: Mapping[str, NDArray[Any]], what: str) -> N
             )
 
 
-def _at_least_zero(name: str, number: float) -> float:
-    if not 0 <= number < math.inf:
-        raise InputError(f"{name} must be a finite number >= 0, got {number}")
-    return float(number)
-
-
-def _fraction(name: str, number: float) -> float:
-    if not 0 <= number < 1:
-        raise InputError(f"{name} must be in [0, 1), got {number}")
-    return float(number)
-
-
-def _count(name: str, number: int) -> int:
-    if number < 0:
-        raise InputError(f"{name} must be a number of steps >= 0, got {number}")
-    return number
+def _fraction(name: str, x: float) -> float:
+    return number(name, x, least=0, below=1)

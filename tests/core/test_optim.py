@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core import Tensor
 from core.errors import CheckpointError, InputError
@@ -259,6 +261,9 @@ def test_state_of_other_parameters_is_refused():
         (lambda w: SGD({"w": w}, lr=0.1, nesterov=True), "nesterov"),
         (lambda w: Adam({"w": w}, betas=(0.9, 1.0)), r"betas\[1\]"),
         (lambda w: Adam({"w": w}, eps=0.0), "eps"),
+        (lambda w: Adam({"w": w}, betas=(0.9,)), "betas must be two numbers"),
+        (lambda w: SGD({"w": w}, lr=True), "lr"),
+        (lambda w: cosine(2.5), "total must be an int"),
         (lambda w: AdamW({"w": w}, weight_decay=-0.1), "weight_decay"),
         (lambda w: Adam({"w": w, "u": Tensor(np.zeros(2, np.float32))}), "float32 and float64"),
         (lambda w: EMA({"w": w}, 1.0), "decay"),
@@ -287,6 +292,116 @@ def test_clipping_scales_the_joint_norm_as_torch_does():
     for name in params:  # torch divides by norm + 1e-6
         np.testing.assert_allclose(params[name].grad, theirs[name].grad.numpy(), rtol=1e-7)
     assert clip_grad_norm(params, 1e9) == pytest.approx(3.0)
+
+
+MAGNITUDES = st.floats(-300, 300) | st.sampled_from([-300.0, -160.0, 0.0, 160.0, 300.0])
+
+
+@given(log10=MAGNITUDES, dtype=st.sampled_from([np.float32, np.float64]), seed=st.integers(0, 99))
+def test_clipping_at_any_magnitude(log10, dtype, seed):
+    """The norm is that of Python's own hypot; what is clipped has the direction it had."""
+    check_clipping(clip_grad_norm, log10, dtype, seed)
+
+
+def check_clipping(clip, log10, dtype, seed):
+    log10 = log10 if dtype == np.float64 else log10 / 9  # 1e-33 … 1e33
+    g = draw(np.random.default_rng(seed), {"W": (3, 2), "b": (2,)})
+    g = {name: (a * 10.0**log10).astype(dtype) for name, a in g.items()}
+    flat = np.concatenate([a.ravel() for a in g.values()]).astype(np.float64)
+    exact = math.hypot(*flat)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    for max_norm in (0.5 * exact, 2 * exact, 1.0):
+        params = {name: Tensor(np.zeros_like(a)) for name, a in g.items()}
+        for name, a in g.items():
+            params[name].grad = a
+        assert clip(params, max_norm) == pytest.approx(exact, rel=tolerance, abs=0)
+        found = np.concatenate([p.grad.ravel() for p in params.values()]).astype(np.float64)
+        assert found.dtype == np.float64
+        expected = flat * min(1.0, max_norm / exact)
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=np.finfo(dtype).tiny)
+
+
+def clips_by_squares(params, max_norm):
+    """A planted fault: the norm of 1e200 is √∞."""
+    norm = math.sqrt(sum(float(np.vdot(p.grad, p.grad)) for p in params.values()))
+    for p in params.values():
+        p.grad = p.grad * min(1.0, max_norm / norm if norm else 1.0)
+    return norm
+
+
+@pytest.mark.parametrize("log10", [-200.0, 200.0])
+def test_a_norm_by_squares_is_rejected(log10):
+    with pytest.raises(AssertionError):
+        check_clipping(clips_by_squares, log10, np.float64, 0)
+
+
+@given(
+    log10=MAGNITUDES,
+    dtype=st.sampled_from([np.float32, np.float64]),
+    case=st.sampled_from([case for case in CASES if case[0] is not SGD]),
+)
+def test_adam_moves_after_a_gradient_of_any_magnitude(log10, dtype, case):
+    check_steps(case[0], log10, dtype, case[2])
+
+
+def check_steps(kind, log10, dtype, options):
+    """The first step is lr (less where ε is larger than g), and no later one is stuck or NaN."""
+    size = dtype(10.0 ** (log10 if dtype == np.float64 else log10 / 9))
+    w = {"w": Tensor(np.zeros(3, dtype))}
+    optimiser = kind(w, lr=0.01, **options)
+    for step in range(3):
+        before = w["w"].data.copy()
+        w["w"].grad = np.array([size, -size, 0.0], dtype)
+        optimiser.step()
+        move = w["w"].data - before
+        assert np.isfinite(move).all()
+        assert all(np.isfinite(b).all() for b in optimiser.state_dict().values())
+        assert move[2] == 0
+        if size > 1e3 * optimiser.eps and step == 0:
+            np.testing.assert_allclose(move[:2], [-0.01, 0.01], rtol=1e-2)
+    w["w"].grad = np.array([size, size, size], dtype)
+    before = w["w"].data.copy()
+    optimiser.step()
+    if size > 1e3 * optimiser.eps:
+        assert (w["w"].data[[0, 2]] < before[[0, 2]]).all()
+
+
+class SquaresFirst(Adam):
+    """A planted fault: g² is taken of whatever comes."""
+
+    def _bound(self):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_an_adam_whose_v_overflows_is_rejected():
+    with pytest.raises(AssertionError):
+        check_steps(SquaresFirst, 200.0, np.float64, {})
+
+
+@given(small=st.floats(1e-45, 1e-38))
+def test_an_epsilon_too_small_for_the_dtype_is_no_division_of_nothing_by_nothing(small):
+    w = {"w": Tensor(np.zeros(3, np.float32))}
+    optimiser = Adam(w, eps=small)
+    w["w"].grad = np.array([1.0, 0.0, -1.0], np.float32)
+    optimiser.step()
+    assert np.isfinite(w["w"].data).all()
+    assert w["w"].data[1] == 0
+
+
+def test_numbers_may_be_numpys():
+    w = {"w": Tensor(np.ones(3, np.float32))}
+    for make in (
+        lambda f: SGD(w, lr=f(0.1), momentum=f(0.5), weight_decay=f(0.1)),
+        lambda f: AdamW(w, lr=f(0.1), betas=(f(0.5), f(0.75)), eps=f(1e-3), weight_decay=f(0.1)),
+    ):
+        for f in (np.float32, np.float64):
+            optimiser = make(f)
+            w["w"].grad = np.ones(3, np.float32)
+            optimiser.step()
+            assert w["w"].dtype == np.float32
+    assert cosine(np.int64(10), np.int32(2), np.float32(0.5))(10) == 0.5
+    assert step_decay(np.int64(2), np.float64(0.5))(4) == 0.25
 
 
 def test_clipping_scales_shared_memory_once():
