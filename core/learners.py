@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import optim
+from core.samples import take
 from core.errors import InputError
 from core.optim import EMA, Diverged, Optimiser, Schedule
 from core.random import Generator
@@ -213,7 +214,7 @@ def mean_loss(model: Any, x: Any, y: Any, *, seed: int = 0) -> float | None:
     for start in range(0, len(x), _EVALUATED):
         rows = slice(start, start + _EVALUATED)
         batch = x[rows]
-        total += loss(batch, None if y is None else y[rows], rng) * len(batch)
+        total += loss(batch, take(y, rows), rng) * len(batch)
     return total / len(x)
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from core.checkpoint import Arrays, PathLike, Run
+from core.samples import arrays, take
 from core.errors import CheckpointError, DataError, InputError, Interrupted
 from core.learners import (
     SCHEDULES,
@@ -185,7 +186,7 @@ class _Training:
         self.at = _Position(described, _checksum(self.train), self.rng.state)
         self.best_arrays: Arrays = {}
         self.unsaved = True  # best_arrays are not in model.safetensors
-        self.batch_size = learner.batch_size or len(self.train.x)
+        self.batch_size = learner.batch_size or len(self.train)
         self.steps = learner.epochs * -(-len(self.train.x) // self.batch_size)
         self.multiplier = SCHEDULES[settings.schedule](self.steps, settings.warmup)
         self.started = self.saved = time.monotonic()
@@ -218,7 +219,7 @@ class _Training:
 
     def _step(self, rows: Any) -> None:
         at = self.at
-        x, y = self.train.x[rows], None if self.train.y is None else self.train.y[rows]
+        x, y = self.train.x[rows], take(self.train.y, rows)
         try:
             losses = self.learner.step(x, y, self.rng, self.multiplier(at.step))
         except Diverged as error:
@@ -377,14 +378,18 @@ def _loggable(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(name: str, split: "Split") -> "Split":
-    if split.x.dtype.kind == "f" and not np.isfinite(split.x).all():
-        raise DataError(f"data.{name}.x holds NaN or infinity")
+    for what in ("x", "y"):
+        for array in arrays(getattr(split, what)):
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise DataError(f"data.{name}.{what} holds NaN or infinity")
     return split
 
 
 def _checksum(split: "Split") -> int:
-    labels = 0 if split.y is None else zlib.crc32(np.ascontiguousarray(split.y).data)
-    return zlib.crc32(np.ascontiguousarray(split.x).data, labels)
+    checksum = 0
+    for array in (*arrays(split.y), *arrays(split.x)):
+        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return checksum
 
 
 class _CtrlC:

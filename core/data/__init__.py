@@ -4,8 +4,8 @@
     data.train.x          # (1297, 64) float32 of 0 and 1
     data.train.y          # (1297,) int64
 
-What a data set is stands in `dataset`, the named ones in `sets` and `toys`, a user's own files in
-`files` and `text`, and where files are looked for in `homes`.
+What a data set is stands in `dataset` (and `core.samples`), the named ones in `sets` and `toys`, a user's
+own files in `files`, `fields` and `text`, and where files are looked for in `homes`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.data import homes, sets
-from core.data.dataset import DOMAINS, UNKNOWN, Dataset, Domain, Split
+from core.data.dataset import DOMAINS, SHAPES, UNKNOWN, Dataset, Domain, Shape, Split
 from core.data.files import SUFFIXES, load_file
+from core.samples import Meaning, Padded
 from core.data.toys import TOYS, toy
 from core.errors import DataError, InputError
 
 __all__ = [
     "DOMAINS",
     "NAMES",
+    "SHAPES",
     "UNKNOWN",
     "Dataset",
     "Domain",
     "Entry",
+    "Meaning",
+    "Padded",
+    "Shape",
     "Split",
     "catalogue",
     "fetch",
@@ -55,6 +60,7 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     domain: Domain | None = None,
+    shape: Shape | None = None,
     n: int | None = None,
     block: int = 64,
     download: bool = True,
@@ -66,6 +72,7 @@ def load(
     data_dir: where downloaded sets are looked for before the cache; else GENZOO_DATA.
     seed: draws toys and splits a user's file; the other named sets have one fixed split.
     domain: what the numbers should be (Dataset.as_domain); None leaves them as they are.
+    shape: of a sample (Dataset.as_shape); None: flat rows, or sequences where lengths differ.
     n: training rows: toys draw that many, other sets keep the first n. None: 20 000, and all.
     block: characters in a row of running text.
     download: False raises where a file would have to be downloaded. progress: bars on stderr.
@@ -90,7 +97,8 @@ def load(
         data = load_file(_path(name_or_path), seed=seed, block=block)
     if n is not None:
         data = replace(data, train=data.train.subset(n))
-    return data.as_domain(domain or data.domain)
+    data = data.as_domain(domain or data.domain)
+    return data if shape is None else data.as_shape(shape)
 
 
 def fetch(

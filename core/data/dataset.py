@@ -1,27 +1,40 @@
-"""What a data set is: three splits of rows, and what the numbers in a row mean.
+"""What a data set is: three splits of samples, and what their numbers mean.
 
     binary       float32 of 0 and 1                                     levels = 2
     integer      int64 in 0 … levels − 1 (grey levels, counts)          levels = number of values
     continuous   float32 of any size                                    levels = None
     text         int64 indices of `vocabulary`                          levels = None
 
-A row is flat: `Split.x` is (N, D), and `image_shape` says how to show it.
+A sample has one of these shapes, and a data set is turned from one into another by `as_shape`:
+
+    flat         (D,)             rows; how to show them is said by `image_shape`, `rate` …
+    sequence     (T,)             Padded: each with its own length
+    grid         (H, W)           grey images
+    image        (C, H, W)        images with C = 1 or 3 colours
+    film         (T, C, H, W)     `fps` images a second
+
+What comes with a sample, `y`, is a label, or a text (Padded ids), an image (C, H, W) in [−1, 1], a
+sound in [−1, 1] or plain numbers, or several of these by name; `given` says which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.samples import Batch, Meaning, Padded, apply, count, take
 from core.errors import DataError, InputError
 from core.tensor import Array
 
 Domain = Literal["binary", "integer", "continuous", "text"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
+Shape = Literal["flat", "sequence", "grid", "image", "film"]
+SHAPES: tuple[Shape, ...] = get_args(Shape)
 UNKNOWN = "\ufffd"
 """Stands in a text vocabulary for every character that the training part does not contain."""
 
@@ -35,30 +48,41 @@ _DTYPES: dict[Domain, type[np.generic]] = {
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """x (N, D) rows, y (N,) int64 labels or None. Raises DataError if their lengths differ."""
+    """Samples x (N, …) and what comes with each: labels y (N,) int64, another batch, or None.
 
-    x: NDArray[Any]
-    y: NDArray[np.int64] | None = None
+    Raises DataError if x has no samples' axis or y another number of rows.
+    """
+
+    x: Batch
+    y: Batch = None
 
     def __post_init__(self) -> None:
-        if self.x.ndim != 2:
+        if len(self.x.shape) < 2:
             raise DataError(f"x must be (N, D), got shape {self.x.shape}")
-        if self.y is not None and self.y.shape != self.x.shape[:1]:
-            raise DataError(f"{len(self.x)} rows but labels of shape {self.y.shape}")
+        if self.y is not None and count(self.y) != len(self.x):
+            shape = getattr(self.y, "shape", f"{count(self.y)} rows")
+            raise DataError(f"{len(self.x)} rows but labels of shape {shape}")
 
     def __len__(self) -> int:
         return len(self.x)
 
     def subset(self, n: int) -> Split:
         """The first n rows, or all if there are fewer."""
-        return Split(self.x[:n], None if self.y is None else self.y[:n])
+        return self.take(slice(n))
+
+    def take(self, rows: Any) -> Split:
+        """Some of the rows, each with what comes with it."""
+        return Split(self.x[rows], take(self.y, rows))
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A training, a validation and a test part, and how to read a row.
 
-    classes: labels are 0 … classes − 1; 0 when there are none.
+    image_shape: (H, W), in colour (C, H, W), of films (T, C, H, W). fps: images a second of a film.
+    rate: numbers a second of a sound.
+    classes: labels are 0 … classes − 1; 0 when there are none. class_names: what the file calls
+    them. given: the meaning of y where it is no label, by name; "y" where it is one thing.
     vocabulary: text only, the character of each id. end: id of the character that ends a row and
     fills what is left of it, where rows are separate strings.
     log_density: exact log p of the distribution that made the data, (B, D) → (B,) nats, where it is
@@ -71,8 +95,12 @@ class Dataset:
     test: Split
     domain: Domain
     levels: int | None = None
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     classes: int = 0
+    class_names: tuple[str, ...] = ()
+    given: Mapping[str, Meaning] = field(default_factory=dict)
+    rate: int | None = None
+    fps: int | None = None
     vocabulary: tuple[str, ...] | None = None
     end: int | None = None
     log_density: Callable[[Array], Array] | None = None
@@ -81,8 +109,8 @@ class Dataset:
 
     @property
     def dim(self) -> int:
-        """D, the numbers in a row."""
-        return int(self.train.x.shape[1])
+        """D, the numbers in a sample; in the longest where lengths differ."""
+        return math.prod(self.train.x.shape[1:])
 
     def subset(self, n: int) -> Dataset:
         """The first n rows of each part (all of a part that has fewer). n ≥ 1, else InputError."""
@@ -103,7 +131,7 @@ class Dataset:
         if domain not in DOMAINS:
             raise InputError(f"domain must be one of {', '.join(DOMAINS)}, got {domain!r}")
         if domain == self.domain:
-            return self._map(lambda split: Split(_cast(split.x, domain), split.y))
+            return self._numbers(lambda x: _cast(x, domain))
         if self.levels is None or domain == "text":
             raise DataError(f"{self.name}: {self.domain} data can't be read as {domain}")
         half, top = self.levels // 2, self.levels - 1
@@ -113,8 +141,52 @@ class Dataset:
             "continuous": lambda x: _cast(x, "continuous") * (2.0 / top) - 1.0,
         }
         levels = {"binary": 2, "integer": self.levels, "continuous": None}[domain]
-        converted = self._map(lambda s: Split(_cast(convert[domain](s.x), domain), s.y))
+        converted = self._numbers(lambda x: _cast(convert[domain](x), domain))
         return replace(converted, domain=domain, levels=levels)
+
+    def as_shape(self, shape: Shape) -> Dataset:
+        """The same samples in the shape that a model takes; only what is known is reshaped.
+
+        flat: rows (D,), unless their lengths differ. sequence: Padded; of rows with an end, the
+        length is what stands before it. grid, image, film: if the data are such. DataError else.
+        """
+        if shape not in SHAPES:
+            raise InputError(f"shape must be one of {', '.join(SHAPES)}, got {shape!r}")
+        sizes = self.image_shape or ()
+        kind = {0: "sequence", 2: "grid", 3: "image", 4: "film"}[len(sizes)]
+        if shape == "sequence" and not sizes:
+            return self._map(lambda split: Split(self._sequences(split.x), split.y))
+        if shape == "flat":
+            return self._map(lambda split: Split(self._flat(split.x), split.y))
+        if kind == "image" and shape == "grid" and sizes[0] == 1:
+            sizes = sizes[1:]
+        elif kind == "grid" and shape == "image":
+            sizes = (1, *sizes)
+        elif kind != shape:
+            names = {"sequence": "rows of numbers", "grid": "grey images", "film": "films"}
+            held = names.get(kind, "images in colour")
+            raise DataError(f"{self.name}: {held} can't be read as {shape} samples")
+        return self._map(lambda split: Split(split.x.reshape(-1, *sizes), split.y))
+
+    def _flat(self, x: Batch) -> Batch:
+        if not isinstance(x, Padded):
+            return x.reshape(len(x), -1)
+        if len(set(x.lengths.tolist()) - {x.shape[1]}) > 0:
+            low, high = x.lengths.min(), x.lengths.max()
+            raise DataError(
+                f"{self.name}: samples of {low} … {high} numbers can't be read as flat rows of one "
+                "length"
+            )
+        return x.data.reshape(len(x), -1)
+
+    def _sequences(self, x: Batch) -> Padded:
+        if isinstance(x, Padded):
+            return x
+        full = np.full(len(x), x.shape[1], np.int64)
+        if self.end is None:
+            return Padded(x, full)
+        ended = x == self.end
+        return Padded(x, np.where(ended.any(axis=1), ended.argmax(axis=1), full))
 
     def decode(self, ids: Array) -> str:
         """The text of ids (D,), up to `end` if rows have one; of (N, D) the rows, one a line."""
@@ -134,6 +206,27 @@ class Dataset:
     def encode(self, text: str) -> NDArray[np.int64]:
         """The ids (len(text),) of a text. Raises DataError for a character that has none."""
         return encode(text, self._vocabulary())
+
+    @property
+    def how_to_show(self) -> dict[str, Any]:
+        """What turns samples into a picture, a sound or text: JSON, without what does not apply."""
+        how: dict[str, Any] = {"domain": self.domain}
+        if self.image_shape is not None:
+            continuous = self.domain == "continuous"
+            high = 1.0 if continuous else float((self.levels or 2) - 1)
+            how |= {"image_shape": list(self.image_shape), "low": -high if continuous else 0.0}
+            how |= {"high": high} | ({} if self.fps is None else {"fps": self.fps})
+        elif self.vocabulary is not None:
+            how |= {"vocabulary": list(self.vocabulary), "end": self.end}
+        elif self.rate is not None:
+            how["rate"] = self.rate
+        if self.given:
+            how["given"] = {name: meaning.how for name, meaning in self.given.items()}
+        return how
+
+    def _numbers(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Dataset:
+        """All samples changed number by number."""
+        return self._map(lambda split: Split(apply(change, split.x), split.y))
 
     def _vocabulary(self) -> tuple[str, ...]:
         if self.vocabulary is None:
