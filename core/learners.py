@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import optim
-from core.samples import take
 from core.errors import InputError
 from core.optim import EMA, Diverged, Optimiser, Schedule
 from core.random import Generator
+from core.samples import take
 from core.state import join, parameters, part
 from core.tensor import no_grad, value
 

@@ -146,16 +146,3 @@ class Meaning:
     vocabulary: tuple[str, ...] = ()
     rate: int | None = None
     fps: int | None = None
-
-    @property
-    def how(self) -> dict[str, Any]:
-        """What the command line and the report need to show it, as JSON."""
-        kinds: dict[str, dict[str, Any]] = {
-            "label": {"names": list(self.names)},
-            "numbers": {},
-            "image": {"image_shape": list(self.shape), "low": -1.0, "high": 1.0},
-            "film": {"image_shape": list(self.shape), "low": -1.0, "high": 1.0, "fps": self.fps},
-            "text": {"vocabulary": list(self.vocabulary)},
-            "sound": {"rate": self.rate},
-        }
-        return kinds[self.kind]

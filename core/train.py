@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from core.checkpoint import Arrays, PathLike, Run
-from core.samples import arrays, take
 from core.errors import CheckpointError, DataError, InputError, Interrupted
 from core.learners import (
     SCHEDULES,
@@ -38,6 +38,7 @@ from core.learners import (
 )
 from core.optim import Diverged
 from core.random import Generator, permutation
+from core.samples import arrays, take
 from core.state import flaw, join, load_state, part, state
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def fit(
     Without validation rows (or a validation loss) those of the last epoch are kept. settings: the
     learner's unless given. out: the run's folder, written to as training goes on; with `resume`
     training continues from the checkpoint there, if there is one, to the same bits as if it had
-    never stopped (epochs, patience and checkpoint_seconds may differ from then). on_progress is
+    never stopped. patience and checkpoint_seconds may differ from then, and epochs; with the cosine
+    schedule, which is stretched over all epochs, other epochs are no longer the same bits: a
+    warning says so. on_progress is
     called after every step and epoch.
 
     Raises Interrupted after Ctrl-C, when the step is finished and the state saved (a second Ctrl-C
@@ -340,6 +343,13 @@ class _Training:
         arrays, metadata = run.load_state()
         at = _read_position(file, metadata, like=self.at)
         _check_continues(file, at, self.at)
+        before, now = at.settings["epochs"], self.settings.epochs
+        if before != now and self.settings.schedule == "cosine" and self.batch_size is not None:
+            warnings.warn(
+                f"the cosine schedule of {before} epochs goes on as one of {now} epochs: the bits "
+                f"won't be those of {now} epochs in one go",
+                stacklevel=3,
+            )
         load_state(self.model, part("model", arrays), source=str(file))
         try:
             self.learner.load_state_dict(part("learner", arrays))

@@ -55,7 +55,8 @@ class Model:
     the family's folder; `domain` says how data sets are converted for it ("binary", "integer",
     "continuous" or "text"); `year` is that of the first public version; `parents` are the rows it
     grew out of; `tiny` is the configuration the laws are checked at; `arguments(data)` gives the
-    constructor arguments that follow from a data set.
+    constructor arguments that follow from a data set; `shape` is that of the samples it takes
+    (core.data.SHAPES): flat rows unless said.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Model:
     tiny: Mapping[str, Any]
     arguments: Callable[[Dataset], dict[str, Any]]
     demos: tuple[Demo, ...]
+    shape: str = "flat"
 
     @property
     def family(self) -> str:
@@ -150,10 +152,11 @@ def dim(data: Dataset) -> dict[str, Any]:
 
 
 def dim_and_box(data: Dataset) -> dict[str, Any]:
-    """A box around the training data, a quarter wider on every side for data yet unseen."""
-    low, high = float(data.train.x.min()), float(data.train.x.max())
+    """A box around the training data, on each axis a quarter wider at both ends for data unseen."""
+    low, high = data.train.x.min(axis=0), data.train.x.max(axis=0)
     margin = 0.25 * (high - low)
-    return {**dim(data), "low": low - margin, "high": high + margin}
+    margin[high == low] = 0.5  # a column that is the same throughout still needs a cell
+    return {**dim(data), "low": (low - margin).tolist(), "high": (high + margin).tolist()}
 
 
 def dim_and_classes(data: Dataset) -> dict[str, Any]:

@@ -4,8 +4,8 @@
     data.train.x          # (1297, 64) float32 of 0 and 1
     data.train.y          # (1297,) int64
 
-What a data set is stands in `dataset` (and `core.samples`), the named ones in `sets` and `toys`, a user's
-own files in `files`, `fields` and `text`, and where files are looked for in `homes`.
+What a data set is stands in `dataset` and `core.samples`, the named ones in `sets` and `toys`, a
+user's own files in `files`, `fields` and `text`, and where files are looked for in `homes`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from core.data import homes, sets
 from core.data.dataset import DOMAINS, SHAPES, UNKNOWN, Dataset, Domain, Shape, Split
 from core.data.files import SUFFIXES, load_file
-from core.samples import Meaning, Padded
 from core.data.toys import TOYS, toy
 from core.errors import DataError, InputError
+from core.samples import Meaning, Padded
 
 __all__ = [
     "DOMAINS",

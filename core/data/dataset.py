@@ -27,8 +27,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from core.samples import Batch, Meaning, Padded, apply, count, take
 from core.errors import DataError, InputError
+from core.samples import Batch, Meaning, Padded, apply, count, take
 from core.tensor import Array
 
 Domain = Literal["binary", "integer", "continuous", "text"]
@@ -206,23 +206,6 @@ class Dataset:
     def encode(self, text: str) -> NDArray[np.int64]:
         """The ids (len(text),) of a text. Raises DataError for a character that has none."""
         return encode(text, self._vocabulary())
-
-    @property
-    def how_to_show(self) -> dict[str, Any]:
-        """What turns samples into a picture, a sound or text: JSON, without what does not apply."""
-        how: dict[str, Any] = {"domain": self.domain}
-        if self.image_shape is not None:
-            continuous = self.domain == "continuous"
-            high = 1.0 if continuous else float((self.levels or 2) - 1)
-            how |= {"image_shape": list(self.image_shape), "low": -high if continuous else 0.0}
-            how |= {"high": high} | ({} if self.fps is None else {"fps": self.fps})
-        elif self.vocabulary is not None:
-            how |= {"vocabulary": list(self.vocabulary), "end": self.end}
-        elif self.rate is not None:
-            how["rate"] = self.rate
-        if self.given:
-            how["given"] = {name: meaning.how for name, meaning in self.given.items()}
-        return how
 
     def _numbers(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Dataset:
         """All samples changed number by number."""

@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.dataset import UNKNOWN, encode
-from core.samples import KINDS, Batch, Kind, Meaning, Padded
 from core.errors import DataError
+from core.samples import KINDS, Batch, Kind, Meaning, Padded
 
 Arrays = dict[str, NDArray[Any]]
 PARTS = {
@@ -230,7 +230,8 @@ def text(one: Field) -> tuple[dict[str, Padded], tuple[str, ...]]:
     if all(x.dtype.kind == "U" and x.ndim == 1 for x in one.parts.values()) and said is None:
         return _from_strings(one)
     if said is None or said.ndim != 1 or said.dtype.kind != "U" or len(set(said)) != said.size:
-        one.fail(f"must have a vocabulary of different strings, got {said}")
+        got = "none" if said is None else f"{said.dtype} of shape {said.shape}"
+        one.fail(f"must have a vocabulary of different strings (V,), got {got}")
     return {part: _ids(one, part, len(said)) for part in one.parts}, tuple(map(str, said))
 
 

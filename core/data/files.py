@@ -33,8 +33,8 @@ from core.data import fields, text
 from core.data.arrays import read_npy, read_npz, reading
 from core.data.dataset import Dataset, Domain, Split
 from core.data.fields import Field, is_whole, within
-from core.samples import Batch, Meaning, Padded
 from core.errors import DataError
+from core.samples import Batch, Meaning, Padded
 
 SUFFIXES = (".npz", ".npy", ".csv", ".tsv", ".txt")
 _LABELS = ("y", "label", "class")

@@ -15,6 +15,7 @@ import numpy as np
 from core import Array, no_grad, value
 from core.errors import InputError
 from core.random import Generator
+from core.samples import Batch, Padded, entries, rows, take
 
 if TYPE_CHECKING:
     from core.data import Dataset
@@ -52,17 +53,18 @@ def likelihood(
 
     Raises InputError if the model has no likelihood, if it is NaN, or if there are no rows.
     """
-    x = getattr(data, split).x[:first]
+    part = getattr(data, split).take(slice(first))
+    x = part.x
     if len(x) == 0:
         raise InputError(f"{data.name} has no {split} rows to score")
-    log_p, bound = _log_likelihoods(model, x, seed)
+    log_p, bound = _log_likelihoods(model, x, part.y if data.given else None, seed)
     if data.domain == "continuous" and getattr(model, "levels", None) is not None:
         return _summary(log_p, None, True, x, bound)  # of pixels' probabilities, not a density
     return _summary(log_p, data, data.domain != "continuous", x, bound)
 
 
 def _summary(
-    log_p: Array, data: Dataset | None, discrete: bool, x: Array, bound: str | None = None
+    log_p: Array, data: Dataset | None, discrete: bool, x: Batch, bound: str | None = None
 ) -> Likelihood:
     """Nats become bits per dimension for probabilities only: a density depends on the units."""
     nats, se = mean_and_se(-log_p)
@@ -74,7 +76,7 @@ def _summary(
         nats,
         se,
         count=len(log_p),
-        bits_per_dim=nats / (x.shape[1] * math.log(2)) if discrete else None,
+        bits_per_dim=nats / (entries(x) * math.log(2)) if discrete else None,
         bound=bound,
         impossible=int(np.sum(np.isneginf(log_p))),
         gap=gap,
@@ -91,11 +93,18 @@ def mean_and_se(values: Array) -> tuple[float, float]:
     return float(np.mean(values)), spread / math.sqrt(len(values))
 
 
-def _log_likelihoods(model: Any, x: Array, seed: int) -> tuple[Array, str | None]:
-    """log p(x) or a lower bound on it, (N,), and the bound's name (None: exact)."""
+def _log_likelihoods(model: Any, x: Batch, y: Batch, seed: int) -> tuple[Array, str | None]:
+    """log p(x) or a lower bound on it, (N,), and the bound's name (None: exact).
+
+    y: what is given with x and is no label; then it is log p(x | y).
+    """
     rng = Generator(seed, stream="evaluate")
+    if hasattr(model, "log_prob") and y is not None:
+        return _in_batches(model.log_prob, x, y), None
     if hasattr(model, "log_prob"):
         return _in_batches(model.log_prob, x), None
+    if hasattr(model, "elbo") and y is not None:
+        return _in_batches(lambda b, c: model.elbo(b, c, rng), x, y), "ELBO"
     if hasattr(model, "importance_log_prob"):
         k = IMPORTANCE_SAMPLES
         name = f"importance-weighted, k = {k}"
@@ -105,9 +114,11 @@ def _log_likelihoods(model: Any, x: Array, seed: int) -> tuple[Array, str | None
     raise InputError(f"{type(model).__name__} is an implicit model: it has no likelihood")
 
 
-def _in_batches(function: Any, x: Array) -> Array:
+def _in_batches(function: Any, *batch: Batch) -> Array:
+    """function(x, …), (N,), asked for a few rows of each of its arguments at a time."""
+    cuts = [slice(i, i + _BATCH) for i in range(0, len(batch[0]), _BATCH)]
     with no_grad():
-        parts = [value(function(x[i : i + _BATCH])) for i in range(0, len(x), _BATCH)]
+        parts = [value(function(*(take(b, cut) for b in batch))) for cut in cuts]
     log_p = np.concatenate(parts).astype(np.float64)
     if np.any(np.isnan(log_p)):
         raise InputError(f"the model's log-likelihood is NaN on {np.sum(np.isnan(log_p))} samples")
@@ -118,22 +129,27 @@ def _in_batches(function: Any, x: Array) -> Array:
 
 
 def baselines(data: Dataset) -> dict[str, Likelihood]:
-    """Likelihoods that need no model: uniform, independent dimensions, and the truth if known."""
-    x = data.test.x
+    """Likelihoods that need no model: uniform, independent dimensions, and the truth if known.
+
+    None for samples of different lengths.
+    """
+    if isinstance(data.test.x, Padded):
+        return {}
+    train, x = rows(data.train.x), rows(data.test.x)
     if data.domain == "continuous":
-        rows = {"independent Gaussian": _independent_gaussian(data.train.x, x)}
+        found = {"independent Gaussian": _independent_gaussian(train, x)}
         if data.log_density is not None:
             log_p = data.log_density(x.astype(np.float64))
-            rows["the true density"] = np.asarray(log_p, dtype=np.float64)
+            found["the true density"] = np.asarray(log_p, dtype=np.float64)
     else:
         levels = data.levels or len(data.vocabulary or ())
         independent = "independent Bernoulli" if levels == 2 else "independent categorical"
-        rows = {
+        found = {
             "uniform": np.full(len(x), -x.shape[1] * math.log(levels)),
-            independent: _independent_categorical(data.train.x, x, levels),
+            independent: _independent_categorical(train, x, levels),
         }
     discrete = data.domain != "continuous"
-    return {name: _summary(log_p, data, discrete, x) for name, log_p in rows.items()}
+    return {name: _summary(log_p, data, discrete, x) for name, log_p in found.items()}
 
 
 def _independent_categorical(train: Array, x: Array, levels: int) -> Array:

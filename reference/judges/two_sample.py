@@ -17,6 +17,7 @@ import numpy as np
 from core import Array
 from core.errors import InputError
 from core.random import bits, integers, permutation
+from core.samples import rows
 
 if TYPE_CHECKING:
     from core.data import Dataset
@@ -50,7 +51,9 @@ class HeldOut:
     """
 
     def __init__(self, data: Dataset, *, seed: int = 0, permutations: int = 500) -> None:
-        x = np.concatenate([data.validation.x, data.test.x])
+        parts = [rows(data.validation.x), rows(data.test.x)]
+        width = max(part.shape[1] for part in parts)  # padding is padded on
+        x = np.concatenate([np.pad(p, ((0, 0), (0, width - p.shape[1]))) for p in parts])
         self.count = min(len(x) // 2, _MOST_POINTS)
         x = x[permutation(seed, len(x))[: 2 * self.count]].astype(np.float64)
         self.real, self.fresh = x[: self.count], x[self.count :]
@@ -68,7 +71,7 @@ class HeldOut:
         """
         if len(samples) < self.count:
             raise InputError(f"samples must be at least {self.count}, got {len(samples)}")
-        return self._distance(round_to(samples[: self.count], self.data))
+        return self._distance(rows(round_to(samples[: self.count], self.data)))
 
     def _distance(self, x: Array) -> Distance:
         test = mmd_test(x, self.real, permutations=self.permutations, seed=self.seed)

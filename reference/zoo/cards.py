@@ -27,7 +27,7 @@ def _card(entry: Entry, folder: Path) -> str:
 <h3>{escape(entry["title"])}</h3>
 <p class="meta">{MODELS[entry["model"]].year} · {kind} · {data_title(entry)} · {rows}</p>
 <div class="pair">{_picture(entry, folder, "data", "Data")}
-{_picture(entry, folder, "samples", "Samples")}</div>
+{_picture(entry, folder, "samples", "Samples")}{_given(entry, folder)}</div>
 {_facts(entry)}
 {_curve(entry, folder)}
 </article>"""
@@ -42,18 +42,31 @@ def left_out(results: Mapping[str, Any]) -> str:
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
+def _given(entry: Entry, folder: Path) -> str:
+    """What came with the data, and the samples were drawn for."""
+    names = sorted(path.stem for path in folder.glob("given-*"))
+    return "".join(
+        _picture(entry, folder, name, f"Given: {escape(name.removeprefix('given-'))}")
+        for name in names
+    )
+
+
 def _picture(entry: Entry, folder: Path, name: str, caption: str) -> str:
-    path = folder / f"{name}.png"
-    if path.exists():
-        png = path.read_bytes()
+    files = [folder / f"{name}.{suffix}" for suffix in ("png", "gif", "wav", "txt")]
+    path = next(file for file in files if file.exists())
+    if path.suffix == ".wav":
+        source = base64.b64encode(path.read_bytes()).decode()
+        body = f'<audio controls src="data:audio/wav;base64,{source}"></audio>'
+    elif path.suffix != ".txt":
+        png, kind = path.read_bytes(), path.suffix.removeprefix(".")
         source = base64.b64encode(png).decode()
         style = "image" if entry.get("image") else "points"
-        if entry.get("image") and int.from_bytes(png[16:20]) < 200:  # the width, in IHDR
+        if entry.get("image") and kind == "png" and int.from_bytes(png[16:20]) < 200:  # the width
             style += " pixels"
         alt = f"{caption} of {entry['title']} on {entry['data']}"
-        body = f'<img class="{style}" alt="{escape(alt)}" src="data:image/png;base64,{source}">'
+        body = f'<img class="{style}" alt="{escape(alt)}" src="data:image/{kind};base64,{source}">'
     else:
-        text = (folder / f"{name}.txt").read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
         body = f"<pre>{escape(text)}</pre>"
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
 

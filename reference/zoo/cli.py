@@ -7,17 +7,22 @@ Ctrl-C, as shells have it.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from reference.zoo import printing
+
 if TYPE_CHECKING:
     from core.data import Dataset
+    from reference.zoo.runs import Opened
 
 app = typer.Typer(
     help="Generative models from scratch: train them, draw from them, ask how likely data are.",
@@ -35,7 +40,7 @@ app.add_typer(data_app, name="data")
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with downloaded data sets (else $GENZOO_DATA).")
 ]
-Seed = Annotated[int, typer.Option(help="Names all random numbers, 0 … 2⁶³−1.")]
+Seed = Annotated[int, typer.Option(help="Names all random numbers, 0 to 2**63 - 1.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder made by `genzoo train`.")]
 Settings = Annotated[
     list[str] | None,
@@ -45,14 +50,25 @@ Settings = Annotated[
 
 def main() -> None:
     """Run the command line; the entry point `genzoo`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console without ± shows a ? and goes on
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app(prog_name="genzoo")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _warn
+            app(prog_name="genzoo")
     except Exception as error:
         if debug or not _is_users(error):
             raise
         _stop(error)
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning is one line on stderr, as an error is."""
+    print(f"genzoo: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _is_users(error: Exception) -> bool:
@@ -136,7 +152,7 @@ def list_models() -> None:
         (m.name, m.title, m.kind, ", ".join(capabilities(m)), " ".join(m.rows), str(m.year))
         for m in MODELS.values()
     ]
-    _print_table(("name", "model", "kind", "can", "rows", "year"), rows)
+    printing.print_table(("name", "model", "kind", "can", "rows", "year"), rows)
 
 
 @app.command("ops")
@@ -148,7 +164,7 @@ def list_operations() -> None:
     for op in operations().values():
         twins = [f"{name}{'' if op.installed(name) else ' (not installed)'}" for name in op.twins]
         rows.append((op.name, " ".join(op.rows), ", ".join(twins), op.definition))
-    _print_table(("operation", "rows", "twins", "definition"), rows)
+    printing.print_table(("operation", "rows", "twins", "definition"), rows)
 
 
 @data_app.command("list")
@@ -156,8 +172,10 @@ def list_data(data_dir: DataDir = None) -> None:
     """Every data set: its size, licence, and whether it is on this machine."""
     from core.data import catalogue
 
-    rows = [(e.name, e.doc, e.licence, _megabytes(e.size), e.where) for e in catalogue(data_dir)]
-    _print_table(("name", "what", "licence", "download", "here"), rows)
+    rows = [
+        (e.name, e.doc, e.licence, printing.megabytes(e.size), e.where) for e in catalogue(data_dir)
+    ]
+    printing.print_table(("name", "what", "licence", "download", "here"), rows)
 
 
 @data_app.command("fetch")
@@ -168,26 +186,6 @@ def fetch_data(names: Annotated[list[str], typer.Argument()], data_dir: DataDir 
     for name in names:
         paths = fetch(name, data_dir=data_dir, progress=sys.stderr.isatty())
         print(f"{name}: {', '.join(map(str, paths)) or 'comes with the install'}")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size else "–"
-
-
-def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A table for a terminal; tab-separated values for a pipe."""
-    if not sys.stdout.isatty():
-        for row in (head, *rows):
-            print("\t".join(row))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 # --- train, sample, score -----------------------------------------------------------------------
@@ -217,7 +215,6 @@ def train(
 
     For what is not given the zoo's settings for this model and data are taken, if it has some.
     """
-    from core.train import TrainSettings
     from reference.zoo import runs
     from reference.zoo.progress import training_bar
 
@@ -228,8 +225,8 @@ def train(
     demo = runs.find_demo(row, source)
     numbers = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience}
     given = {name: number for name, number in numbers.items() if number is not None}
-    how = TrainSettings(**(old.get("train", {"seed": seed, **demo.train}) | given))
-    loaded = _load(source, old.get("domain", row.domain), seed, data_dir)
+    how = runs.settings(old.get("train", {"seed": seed, **demo.train}) | given, out)
+    loaded = _load(source, old.get("domain", row.domain), row.shape, seed, data_dir)
     arguments = {**old.get("arguments", demo.arguments), **parse_settings(settings or [])}
     config = runs.configuration(
         row, loaded, source=source, arguments=arguments, settings=how, seed=seed
@@ -244,25 +241,38 @@ def sample(
     run: RunFolder,
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="A .png, .txt or .npy file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .png, .gif, .wav, .txt, .npy or .npz file.")
+    ] = None,
     settings: Settings = None,
+    given: Annotated[
+        str, typer.Option(help="The part whose texts, images … samples are drawn for, if for some.")
+    ] = "test",
+    data_dir: DataDir = None,
 ) -> None:
-    """Draw samples: a PNG of images or points in the plane, or text."""
-    from core.checkpoint import write_atomic
-    from reference.zoo import runs
+    """Draw samples: PNG of images or points, GIF of films, WAV of sounds, or text.
+
+    A model of x given a text, an image or a sound is given those of the data set it was trained on;
+    they are left beside the samples.
+    """
+    from reference.zoo import runs, saving
 
     opened = runs.open_run(run)
-    x = runs.draw(opened, n, seed, parse_settings(settings or []))
-    if out is not None and out.suffix == ".npy":
-        write_atomic(out, _npy(x))
-    else:
-        picture = runs.show_run(opened, x)
+    how, y = parse_settings(settings or []), None
+    _part("--given", given)
+    if runs.needs_given(opened) and "y" not in how:
+        loaded = _load_again(opened, None, opened.config["seed"], data_dir)
+        how["y"] = y = runs.first_given(loaded, given, n)
+    x = runs.draw(opened, n, seed, how)
+    if out is not None and out.suffix in (".npy", ".npz"):
+        saving.save_arrays(x, out)
+        print(f"{n} samples are in {out}")
+        return
+    for name, picture in runs.show_run(opened, x, y).items():
         if isinstance(picture, str) and out is None:
             print(picture)
-            return
-        out = out or run / "samples.png"
-        write_atomic(out, picture if isinstance(picture, bytes) else f"{picture}\n".encode())
-    print(f"{n} samples are in {out}")
+        else:
+            print(f"{n} {name} are in {saving.save_picture(picture, run, name, out)}")
 
 
 @app.command()
@@ -283,52 +293,19 @@ def score(
     from core.errors import InputError
     from reference.zoo import runs
 
-    if split not in ("train", "validation", "test"):
-        raise InputError(f"--split must be train, validation or test, got {split!r}")
+    _part("--split", split)
     opened = runs.open_run(run)
     seed = opened.config["seed"] if seed is None else seed
-    name = data or opened.config.get("data", "")
-    loaded = _load(name, opened.config.get("domain", opened.row.domain), seed, data_dir)
+    loaded = _load_again(opened, data, seed, data_dir)
     if distance:
-        _print_distance(opened.model, loaded, seed)
+        printing.print_distance(opened.model, loaded, seed)
         return
     if opened.row.family == "samples only":
         raise InputError(
             f"{opened.row.name} is an implicit model: it has no likelihood, only samples; "
             f"their distance from data is `genzoo score {run} --distance`"
         )
-    _print_likelihood(opened.model, loaded, split, first, seed)
-
-
-def _print_likelihood(model: Any, data: Dataset, split: str, first: int | None, seed: int) -> None:
-    from reference.judges.likelihood import likelihood
-
-    s = likelihood(model, data, split, first=first, seed=seed)
-    print(f"{data.name}, {split}, {s.count} samples")
-    if s.bound is not None:
-        print(f"an upper bound ({s.bound}): the exact figures are at most these")
-    at_most = "≤ " if s.bound is not None else ""
-    print(f"nats per sample     {at_most}{s.nats:.3f} ± {s.se:.3f}")
-    if s.bits_per_dim is not None:
-        print(f"bits per dimension  {at_most}{s.bits_per_dim:.4f}")
-    if s.gap is not None:
-        print(f"gap to the truth    {at_most}{s.gap:.4f} ± {s.gap_se:.4f}")
-    if s.impossible:
-        print(f"impossible samples  {s.impossible}, which the model gives probability 0")
-
-
-def _print_distance(model: Any, data: Dataset, seed: int) -> None:
-    from reference.judges.two_sample import HeldOut
-
-    held_out = HeldOut(data, seed=seed)
-    n = held_out.count
-    print(f"{data.name}: {n} samples, and {n} fresh real rows, against {n} held-out rows")
-    samples = held_out.distance(model.sample(n, seed=seed))
-    for who, d in (("samples", samples), ("fresh rows", held_out.baseline)):
-        print(
-            f"{who:10}  MMD² × 1000 {1000 * d.mmd2:7.2f} (95 % of its null: {1000 * d.null_95:.2f})"
-            f"   told apart with accuracy {d.accuracy:.3f} ± {d.accuracy_se:.3f}"
-        )
+    printing.print_likelihood(opened.model, loaded, split, first, seed)
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
@@ -349,21 +326,26 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def _load(name: str, domain: str, seed: int, data_dir: Path | None) -> Dataset:
+def _part(option: str, part: str) -> str:
+    from core.errors import InputError
+
+    if part not in ("train", "validation", "test"):
+        raise InputError(f"{option} must be train, validation or test, got {part!r}")
+    return part
+
+
+def _load(name: str, domain: str, shape: str, seed: int, data_dir: Path | None) -> Dataset:
     from core.data import load
 
-    progress = sys.stderr.isatty()
-    return load(name, domain=domain, seed=seed, data_dir=data_dir, progress=progress)  # type: ignore[arg-type]
+    how: Any = {"domain": domain, "shape": shape, "progress": sys.stderr.isatty()}
+    return load(name, seed=seed, data_dir=data_dir, **how)
 
 
-def _npy(x: Any) -> bytes:
-    import io
-
-    import numpy as np
-
-    out = io.BytesIO()
-    np.save(out, np.asarray(x), allow_pickle=False)
-    return out.getvalue()
+def _load_again(opened: Opened, data: str | None, seed: int, data_dir: Path | None) -> Dataset:
+    """A data set as the run's model takes it: the one that it was trained on, or another."""
+    config, row = opened.config, opened.row
+    name = data or config.get("data", "")
+    return _load(name, config.get("domain", row.domain), row.shape, seed, data_dir)
 
 
 # --- zoo ----------------------------------------------------------------------------------------

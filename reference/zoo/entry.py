@@ -12,20 +12,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from core import no_grad, value
 from core.checkpoint import read_json, write_atomic, write_json
 from core.data import Dataset
-from core.errors import CheckpointError, InputError
+from core.errors import CheckpointError
 from core.machine import ROOT, peak_memory, present
 from core.train import History, TrainSettings
 from reference import Model
 from reference.judges import likelihood, two_sample
-from reference.zoo import pictures, runs
+from reference.zoo import pictures, runs, showing
 
 Entry = dict[str, Any]
-SAMPLES_SHOWN = {"image": 64, "point": 1000, "text": 12}
+SAMPLES_SHOWN = {"image_shape": 64, "box": 1000, "rate": 4, "fps": 9, "given": 9}
+"""By what `showing` knows of the data; the fewest that apply, else 12."""
+
 BOUNDED_ROWS = 2000
 """Test rows on which a bound is estimated: it costs as much as many samples."""
 
@@ -69,7 +69,7 @@ def kept_entry(job: Job, folder: Path) -> Entry | None:
     return None
 
 
-SHOW = ("cards", "cli", "figures", "progress", "report", "tables", "words")
+SHOW = ("cards", "cli", "figures", "printing", "progress", "report", "saving", "tables", "words")
 """Files of this folder that no result depends on."""
 
 
@@ -171,15 +171,19 @@ def figures_of(score: likelihood.Likelihood) -> Entry:
 
 def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
     seed, how = job.config["seed"], job.config["show"]
-    shown = SAMPLES_SHOWN["image" if "image_shape" in how else "point" if "box" in how else "text"]
-    samples = np.asarray(model.sample(max(shown, job.held_out.count), seed=seed))
-    if not np.all(np.isfinite(samples)):
-        raise InputError(f"{job.row.name} drew samples that are not finite; was the rate too high?")
-    picture = runs.show(samples[:shown], how, density=_density(job, model))
+    shown = min((n for key, n in SAMPLES_SHOWN.items() if key in how), default=12)
+    count, given = max(shown, job.held_out.count), {}
+    if "given" in how:
+        count = min(count, len(job.data.test))
+        given = {"y": runs.first_given(job.data, "test", count)}
+    samples = runs.draw(runs.Opened(job.row, model, job.config), count, seed, given)
+    picture = showing.show(samples[:shown], how, density=_density(job, model))
     _save_picture(folder, "samples", picture)
-    real = job.data.test.x[:shown]
-    _save_picture(folder, "data", runs.show(real, how, color=pictures.PAPER))
-    if "vocabulary" in how or job.held_out.count < FEWEST_ROWS:
+    real = job.data.test.subset(shown)
+    _save_picture(folder, "data", showing.show(real.x, how, color=pictures.PAPER))
+    for name, thing in showing.show_given(real.y, how).items():
+        _save_picture(folder, f"given-{name}", thing)
+    if "vocabulary" in how or not FEWEST_ROWS <= job.held_out.count <= count:
         return {}
     distance, baseline = job.held_out.distance(samples), job.held_out.baseline
     return {"distance": {**asdict(distance), "baseline": asdict(baseline)}}
@@ -187,7 +191,8 @@ def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
 
 def _density(job: Job, model: Any) -> Callable[[Any], Any] | None:
     """The model's log-density at points (N, 2), for its picture; None if it has none."""
-    if job.row.family != "exact likelihood" or "box" not in job.config["show"]:
+    show = job.config["show"]
+    if job.row.family != "exact likelihood" or "box" not in show or "given" in show:
         return None
 
     def log_density(points: Any) -> Any:
@@ -198,10 +203,8 @@ def _density(job: Job, model: Any) -> Callable[[Any], Any] | None:
 
 
 def _save_picture(folder: Path, name: str, picture: bytes | str) -> None:
-    if isinstance(picture, bytes):
-        write_atomic(folder / f"{name}.png", picture)
-    else:
-        write_atomic(folder / f"{name}.txt", picture.encode())
+    content = picture if isinstance(picture, bytes) else picture.encode()
+    write_atomic(folder / f"{name}{pictures.suffix(picture)}", content)
 
 
 def _slug(source: str) -> str:

@@ -135,11 +135,11 @@ def _plan(
     watcher: Watcher,
 ) -> Iterator[Job]:
     """One job for each row and data set. Everything is loaded and built once before training."""
-    loaded: dict[tuple[str, str], tuple[Dataset, two_sample.HeldOut]] = {}
+    loaded: dict[tuple[str, ...], tuple[Dataset, two_sample.HeldOut]] = {}
     for row in rows:
         for demo in (runs.find_demo(row, data),) if data else row.demos:
             try:
-                key = demo.data, row.domain
+                key = demo.data, row.domain, row.shape
                 if key not in loaded:
                     read = _load(*key, seed, data_dir)
                     loaded[key] = read, two_sample.HeldOut(read, seed=seed)
@@ -151,8 +151,9 @@ def _plan(
                 _tell(watcher.skipped, row.name, str(error))
 
 
-def _load(name: str, domain: str, seed: int, data_dir: Path | None) -> Dataset:
-    return load(name, data_dir=data_dir, seed=seed, domain=domain)  # type: ignore[arg-type]
+def _load(name: str, domain: str, shape: str, seed: int, data_dir: Path | None) -> Dataset:
+    how: Any = {"domain": domain, "shape": shape}
+    return load(name, data_dir=data_dir, seed=seed, **how)
 
 
 def plan_job(
@@ -178,7 +179,7 @@ def _baselines(jobs: Sequence[Job], entries: Sequence[Entry], data_dir: Path | N
     rows = []
     for source, domain in sorted(wanted):
         data = datasets.get((source, domain)) or _load(
-            source, domain, jobs[0].config["seed"], data_dir
+            source, domain, "flat", jobs[0].config["seed"], data_dir
         )
         for name, score in likelihood.baselines(data).items():
             figures = {"data": source, "scored_as": domain, "name": name, **figures_of(score)}

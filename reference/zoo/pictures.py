@@ -1,12 +1,14 @@
-"""Samples as something to look at: image grids, scatter plots, text.
+"""Samples as something to look at or to hear: grids of images and films, plots, text, sounds.
 
-Pictures are PNG bytes. Matplotlib writes them and is imported on demand; no display is needed.
+Pictures are PNG bytes, films GIF, sounds WAV. Matplotlib and Pillow write the pictures and are
+imported on demand; no display is needed.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import wave
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from core import Array
 from core.errors import InputError
+from core.samples import Batch
 
 INK = "#3b6fb6"
 PAPER = "#9a9a9a"
@@ -21,39 +24,110 @@ PAPER = "#9a9a9a"
 
 def image_grid(
     x: Array,
-    image_shape: tuple[int, int],
+    image_shape: Sequence[int],
     *,
     low: float,
     high: float,
     columns: int | None = None,
     scale: int = 1,
 ) -> bytes:
-    """Rows of `x` (N, H·W) as one PNG: dark ink on white, a pixel of white between images.
+    """Images `x` (N, …), (H, W) or (C, H, W) each, as one PNG, a pixel of white between them.
 
-    `low` is drawn white and `high` black; `scale` repeats each pixel. The grid is near square
-    unless `columns` is given.
+    Grey images are dark ink on white: `low` is drawn white and `high` black. In colours (C = 3)
+    `high` is full light. `scale` repeats each pixel; the grid is near square unless `columns` is
+    given.
     """
-    h, w = image_shape
-    if x.ndim != 2 or len(x) == 0 or x.shape[1] != h * w:
-        raise InputError(f"x must be (N, {h * w}) for {h}×{w} images, got {tuple(x.shape)}")
+    return _png(_sheet(x, image_shape, low, high, columns, scale))
+
+
+def film_grid(
+    x: Array,
+    film_shape: Sequence[int],
+    *,
+    fps: int,
+    low: float,
+    high: float,
+    columns: int | None = None,
+    scale: int = 1,
+) -> bytes:
+    """Films `x` (N, …), (T, C, H, W) each, side by side in one GIF of `fps` images a second."""
+    from PIL import Image
+
+    t, *image_shape = film_shape
+    if len(x) == 0 or math.prod(x.shape[1:]) != math.prod(film_shape):
+        raise InputError(f"x must be films of shape {tuple(film_shape)}, got {tuple(x.shape)}")
+    frames = np.asarray(x).reshape(len(x), t, -1).transpose(1, 0, 2)
+    sheets = [_sheet(f, image_shape, low, high, columns, scale) for f in frames]
+    first, *rest = (Image.fromarray(sheet) for sheet in sheets)
+    out = io.BytesIO()
+    first.save(out, "GIF", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
+    return out.getvalue()
+
+
+def _sheet(
+    x: Array,
+    image_shape: Sequence[int],
+    low: float,
+    high: float,
+    columns: int | None,
+    scale: int,
+) -> Array:
+    """Images in rows and columns: (height, width, 3) uint8."""
+    *colours, h, w = image_shape
+    c = colours[0] if colours else 1
+    flat = np.asarray(x, dtype=np.float64).reshape(len(x), -1)
+    if len(x) == 0 or flat.shape[1] != c * h * w or c not in (1, 3):
+        each = f"{c}×{h}×{w}" if c > 1 else f"{h}×{w}"
+        raise InputError(f"x must be (N, {c * h * w}) for {each} images, got {tuple(x.shape)}")
     columns = columns or math.ceil(math.sqrt(len(x)))
     rows = math.ceil(len(x) / columns)
-    ink = np.clip((np.asarray(x, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
-    sheet = np.zeros((rows * columns, h + 1, w + 1))
-    sheet[: len(x), :h, :w] = ink.reshape(-1, h, w)
-    tiles = sheet.reshape(rows, columns, h + 1, w + 1).transpose(0, 2, 1, 3)
-    flat = tiles.reshape(rows * (h + 1), columns * (w + 1))[:-1, :-1]
-    return _gray_png(np.kron(np.pad(flat, 1), np.ones((scale, scale))))
+    level = np.clip((flat - low) / (high - low), 0.0, 1.0).reshape(-1, c, h, w)
+    light = level if c == 3 else 1 - level
+    sheet = np.ones((rows * columns, h + 1, w + 1, c))
+    sheet[: len(x), :h, :w] = light.transpose(0, 2, 3, 1)
+    tiles = sheet.reshape(rows, columns, h + 1, w + 1, c).transpose(0, 2, 1, 3, 4)
+    whole = tiles.reshape(rows * (h + 1), columns * (w + 1), c)[:-1, :-1]
+    framed = np.pad(whole, ((1, 1), (1, 1), (0, 0)), constant_values=1.0)
+    large = framed.repeat(scale, axis=0).repeat(scale, axis=1)
+    rgb: Array = np.broadcast_to(np.round(255 * large).astype(np.uint8), (*large.shape[:2], 3))
+    return np.ascontiguousarray(rgb)
 
 
-def _gray_png(ink: Array) -> bytes:
+def _png(rgb: Array) -> bytes:
     from matplotlib.image import imsave
 
     out = io.BytesIO()
-    gray = np.round(255 * (1 - ink)).astype(np.uint8)
-    rgb = np.repeat(gray[:, :, None], 3, axis=2)
     imsave(out, rgb, format="png")
     return out.getvalue()
+
+
+PAUSE = 0.25
+"""Seconds of silence between two sounds."""
+
+
+def sounds(x: Batch, rate: int) -> bytes:
+    """Sounds `x` (N, T), in [−1, 1] (what is beyond is clipped), one after the other, as a WAV."""
+    if not isinstance(rate, int) or not 1 <= rate < 2**31 or len(x) == 0:
+        raise InputError(f"rate must be an int >= 1, got {rate!r}")
+    silence = np.zeros(round(PAUSE * rate), np.int16)
+    parts = [silence]
+    for row in x:
+        parts += [np.round(32767 * np.clip(row, -1.0, 1.0)).astype("<i2"), silence]
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.concatenate(parts[1:-1]).tobytes())
+    return out.getvalue()
+
+
+SUFFIXES = {b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".wav"}
+
+
+def suffix(picture: bytes | str) -> str:
+    """What a file with this picture, sound or text should be called, by its first bytes."""
+    return ".txt" if isinstance(picture, str) else SUFFIXES[picture[:4]]
 
 
 def scatter(
@@ -107,10 +181,10 @@ def square_box(x: Array, margin: float = 0.08) -> tuple[float, float, float, flo
     return tuple(float(c + s * half) for c in centre for s in (-1, 1))  # type: ignore[return-value]
 
 
-def text(x: Array, vocabulary: Sequence[str], end: int | None = None) -> list[str]:
+def text(x: Batch, vocabulary: Sequence[str], end: int | None = None) -> list[str]:
     """Rows of `x` (N, L), indices into `vocabulary`, as strings that stop before id `end`."""
     rows = []
-    for row in np.asarray(x):
+    for row in x:
         stop = np.flatnonzero(row == end)
         rows.append("".join(vocabulary[int(i)] for i in row[: stop[0] if len(stop) else None]))
     return rows

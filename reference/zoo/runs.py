@@ -9,21 +9,21 @@ import difflib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core import Array
 from core.checkpoint import Run, write_json
 from core.data import Dataset
 from core.errors import CheckpointError, GenzooError, InputError, Interrupted
 from core.learners import CountLearner, EMLearner, GradientLearner, TrainSettings
+from core.samples import Batch, Padded, take
 from core.state import parameters, state
 from core.train import History, Progress, fit
 from reference import MODELS, Demo, Model
-from reference.zoo import pictures
+from reference.zoo.showing import How, how_to_show, show, show_given
 
 LEARNERS = {"counts": CountLearner, "em": EMLearner, "gradient": GradientLearner}
 """What takes a model's training steps, by `Model.training`."""
@@ -53,6 +53,17 @@ def capabilities(row: Model) -> tuple[str, ...]:
     likelihood = {"exact likelihood": ("log p",), "bounded likelihood": ("bound",)}
     classify = ("classify",) if hasattr(cls, "predict") else ()
     return (*likelihood.get(row.family, ()), "sample", *classify)
+
+
+def settings(given: Mapping[str, Any], run: Path) -> TrainSettings:
+    """TrainSettings; CheckpointError if the run's config.json has one that there isn't."""
+    known = {field.name for field in fields(TrainSettings)}
+    if unknown := sorted(given.keys() - known):
+        raise CheckpointError(
+            f"{run / 'config.json'}: train must have the keys {', '.join(sorted(known))}, "
+            f"got {', '.join(unknown)} too"
+        )
+    return TrainSettings(**given)
 
 
 # --- building and training ----------------------------------------------------------------------
@@ -237,16 +248,29 @@ def stored_config(path: Path, row: Model) -> dict[str, Any]:
     return run.config
 
 
-def show_run(opened: Opened, x: Array) -> bytes | str:
-    """Samples of a run as `show` has them; CheckpointError if its config.json doesn't say how."""
+def show_run(opened: Opened, x: Batch, y: Batch = None) -> dict[str, bytes | str]:
+    """Samples of a run and what came with them, as `show` has them: "samples", "given-caption", …
+
+    Raises CheckpointError if its config.json doesn't say how.
+    """
     try:
-        return show(x, opened.config["show"], scale=8)
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        how: How = opened.config["show"]
+        given = {} if y is None else show_given(y, how, scale=8)
+        shown = {f"given-{name}": one for name, one in given.items()}
+        return {"samples": show(x, how, scale=8), **shown}
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        ZeroDivisionError,
+    ) as error:
         raise CheckpointError(f"config.json doesn't say how to show samples: {error}") from error
 
 
-def draw(opened: Opened, n: int, seed: int, how: Mapping[str, Any]) -> Array:
-    """n samples (n, D) of a run; `how` goes to the model's `sample` (such as a temperature)."""
+def draw(opened: Opened, n: int, seed: int, how: Mapping[str, Any]) -> Batch:
+    """n samples (n, …) of a run; `how` goes to the model's `sample`: a temperature, y."""
     accepted = inspect.signature(opened.model.sample).parameters
     for name in how:
         if name not in accepted or name in ("n", "seed"):
@@ -255,51 +279,28 @@ def draw(opened: Opened, n: int, seed: int, how: Mapping[str, Any]) -> Array:
                 f"sample of {opened.row.name} has no argument {name!r}; it has {takes}"
             )
     try:
-        x = np.asarray(opened.model.sample(n, seed=seed, **how))
+        x = opened.model.sample(n, seed=seed, **how)
     except (TypeError, ValueError) as error:
         if isinstance(error, GenzooError):
             raise
         raise InputError(f"{opened.row.name} can't sample: {error}") from error
-    if not np.all(np.isfinite(x)):
-        raise InputError(f"{opened.row.name} drew samples that are not finite")
+    x = x if isinstance(x, Padded) else np.asarray(x)
+    if not np.all(np.isfinite(x.data if isinstance(x, Padded) else x)):
+        raise InputError(
+            f"{opened.row.name} drew samples that are not finite; was the rate too high?"
+        )
     return x
 
 
-# --- showing ------------------------------------------------------------------------------------
+def needs_given(opened: Opened) -> bool:
+    """Whether the model draws samples for something that is given and is no label."""
+    show = opened.config.get("show")
+    return isinstance(show, dict) and bool(show.get("given"))
 
 
-def how_to_show(data: Dataset) -> dict[str, Any]:
-    """What turns samples into a picture or text: JSON, without what does not apply."""
-    show: dict[str, Any] = {"domain": data.domain}
-    if data.image_shape is not None:
-        top = 1.0 if data.domain == "continuous" else float((data.levels or 2) - 1)
-        low = -1.0 if data.domain == "continuous" else 0.0
-        show |= {"image_shape": list(data.image_shape), "low": low, "high": top}
-    elif data.vocabulary is not None:
-        show |= {"vocabulary": list(data.vocabulary), "end": data.end}
-    elif data.dim == 2:
-        show["box"] = [round(edge, 6) for edge in pictures.square_box(data.train.x)]
-    return show
-
-
-def show(
-    x: Array,
-    how: Mapping[str, Any],
-    *,
-    density: Callable[[Array], Array] | None = None,
-    columns: int | None = None,
-    scale: int = 1,
-    color: str = pictures.INK,
-) -> bytes | str:
-    """`x` (N, D) as PNG bytes (images, points in the plane) or as text (text, anything else)."""
-    if "image_shape" in how:
-        h, w = how["image_shape"]
-        return pictures.image_grid(
-            x, (h, w), low=how["low"], high=how["high"], columns=columns, scale=scale
-        )
-    if "vocabulary" in how:
-        return "\n".join(pictures.text(x, how["vocabulary"], end=how.get("end")))
-    if "box" in how:
-        left, right, bottom, top = how["box"]
-        return pictures.scatter(x, box=(left, right, bottom, top), density=density, color=color)
-    return "\n".join(" ".join(f"{v:g}" for v in row) for row in np.asarray(x))
+def first_given(data: Dataset, split: str, n: int) -> Batch:
+    """What comes with the first n samples of a part; InputError if there are not so many."""
+    part = getattr(data, split)
+    if len(part) < n:
+        raise InputError(f"n must be at most {len(part)}, the {split} rows of {data.name}, got {n}")
+    return take(part.y, slice(n))

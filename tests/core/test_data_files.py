@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from core.data import Dataset, arrays, load
+from core.data import Dataset, arrays, load, text
 from core.errors import DataError
 
 rng = np.random.default_rng(0)
@@ -147,6 +147,45 @@ def test_levels_and_image_shape_can_be_told(tmp_path):
     assert data.train.x.max() == np.float32(2 / 15 - 1)
 
 
+@given(st.data())
+def test_shapes_and_what_comes_with_them_round_trip(tmp_path_factory, data):
+    """Whatever shape: every sample comes back once, in its shape, beside what came with it."""
+    n, c = data.draw(st.integers(4, 9)), data.draw(st.sampled_from([1, 3]))
+    h, t = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
+    w = data.draw(st.integers(2, 4))  # (H, W, 1) is a grey image whose colour comes last
+    kind = data.draw(st.sampled_from(["image", "film", "grid"]))
+    size = {"image": (c, h, w), "film": (t, c, h, w), "grid": (h, w)}[kind]
+    draw = np.random.default_rng(data.draw(st.integers(0, 99)))
+    x = draw.integers(0, 200, (n, *size)).astype(np.uint8)
+    x.reshape(n, -1)[:, 0] = 200 + np.arange(n)  # its own number
+    lengths = draw.integers(0, t + 1, n)
+    sound = draw.uniform(-1, 1, (n, t)).astype(np.float32)
+    things = {"y.who": x.reshape(n, -1)[:, 0].astype(str), "y.s": sound, "y.s.lengths": lengths}
+    things |= {"x.fps": 5} if kind == "film" else {}
+    path = tmp_path_factory.mktemp("shapes") / "a.npz"
+    np.savez(path, x=x, **things, **{"y.s.rate": 7})
+    loaded = load(path, shape=kind)
+    names = loaded.given["who"].names
+    assert loaded.given["s"].rate == 7
+    seen = []
+    for part in (loaded.train, loaded.validation, loaded.test):
+        for one, who, heard in zip(part.x, part.y["who"], part.y["s"], strict=True):
+            i = int(names[who]) - 200
+            np.testing.assert_array_equal(one, x[i])
+            np.testing.assert_array_equal(heard, sound[i, : lengths[i]])
+            seen.append(i)
+    assert sorted(seen) == list(range(n))
+    assert load(path).train.x.shape[1:] == (x[0].size,)
+
+
+def test_words_become_sequences_that_stop_before_their_end():
+    data = text.words("t", "\n".join("abcd"[: 1 + i % 4] for i in range(40)))
+    sequences = data.as_shape("sequence")
+    shown = ["".join(data.vocabulary[i] for i in row) for row in sequences.train.x]
+    assert "\n".join(shown) == data.decode(data.train.x)
+    assert data.as_shape("flat").train.x.shape == data.train.x.shape
+
+
 def test_one_column_one_array_and_a_folder_in_the_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("a.npz", np.arange(20.0))
@@ -209,6 +248,7 @@ def test_bad_csv(tmp_path, lines, words):
 
 
 X = np.arange(40.0).reshape(20, 2)
+Y = np.arange(20) % 2
 
 
 @pytest.mark.parametrize(
@@ -239,6 +279,29 @@ X = np.arange(40.0).reshape(20, 2)
         ({"x": X, "image_shape": (3, 4)}, ["(3, 4) does not fit"]),
         ({"x": X, "image_shape": 2}, ["image_shape"]),
         ({"x": X[:2]}, ["too few"]),
+        ({"x": np.zeros((9, 4, 4, 3))}, ["np.moveaxis(x, -1, -3) puts colours first"]),
+        ({"x": np.zeros((9, 5, 4, 4))}, ["C = 1 or 3", "(9, 5, 4, 4)"]),
+        ({"x": X, "x.legnths": Y}, ["'x.legnths'", "none of lengths, vocabulary, rate"]),
+        ({"x": X, "y.cap.lenths": Y}, ["'y.cap.lenths'", "none of lengths"]),
+        ({"x": X, "y_tset.cap": Y}, ["'y_tset.cap'"]),
+        ({"x": X, "y.cap": Y, "y": Y}, ["both y and y.cap"]),
+        ({"x": X, "y.cap": Y[:-1]}, ["y.cap (train)", "(19,)"]),
+        ({"x": X, "y.cap.rate": 5}, ["says rate of y.cap, which is absent"]),
+        ({"x": X, "x.lengths": Y + 1.5}, ["x (train)", "lengths", "whole numbers in 0 … 2"]),
+        ({"x": X, "x.lengths": Y + 3}, ["x (train)", "whole numbers in 0 … 2"]),
+        ({"x_train": X, "x_test": X, "x_train.lengths": Y}, ["x (test)", "no lengths"]),
+        ({"x": X.astype(int), "x.vocabulary": np.array(["a", "b"])}, ["ids below 2"]),
+        ({"x": X / 50, "x.vocabulary": np.array(["a", "b"])}, ["ids, whole numbers"]),
+        ({"x": X.astype(int), "x.vocabulary": np.array(["a", "a"])}, ["different strings"]),
+        ({"x": X.astype(int), "x.vocabulary": np.arange(50)}, ["different strings"]),
+        ({"x": X, "x.rate": 8000}, ["x (train)", "in [-1, 1]", "39"]),
+        ({"x": X / 50, "x.rate": 0}, ["rate must be one integer in 1"]),
+        ({"x": X, "x.fps": 8}, ["(N, T, H, W)", "(20, 2)"]),
+        ({"x": X, "y.a": X, "y.a.kind": "colour"}, ["y.a", "'colour'", "label, numbers"]),
+        ({"x": X, "y.a": np.zeros((20, 4, 4)) + 7}, ["y.a (train)", "uint8", "7.0"]),
+        ({"x": X, "y.a": X * np.nan, "y.a.kind": "numbers"}, ["y.a (train), row 0", "nan"]),
+        ({"x": Y, "x.kind": "label"}, ["x can't be labels"]),
+        ({"x": np.array([""] * 20)}, ["no characters"]),
     ],
 )
 def test_bad_npz(tmp_path, content, words):

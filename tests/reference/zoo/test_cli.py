@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from core.checkpoint import load_arrays, save_arrays
+from core.data import load
 from core.errors import GenzooError, InputError
 from core.train import TrainSettings
 from reference import MODELS
-from reference.zoo import cli, progress, runs
+from reference.zoo import cli, progress, runs, showing
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -220,11 +221,48 @@ def test_ctrl_c_saves_and_resume_gives_the_same_bits(genzoo, monkeypatch, tmp_pa
 
 
 def test_resume_trains_on_for_more_epochs(genzoo, run):
-    assert genzoo("train", "fvsbn", "--resume", "--epochs", 3, "--out", run)[0] == 0
+    status, _, err = genzoo("train", "fvsbn", "--resume", "--epochs", 3, "--out", run)
+    assert status == 0
+    assert "cosine schedule of 1 epochs goes on as one of 3" in err.splitlines()[0]
     config = json.loads((run / "config.json").read_text())
     assert (config["seed"], config["train"]["epochs"]) == (0, 3)
     log = (run / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3]
+
+
+def test_a_resume_to_the_same_end_is_silent_and_so_is_a_constant_schedule(genzoo, tmp_path):
+    train = ["train", "nade", "--out", tmp_path / "run", "--set", "hidden=3", "--epochs"]
+    assert genzoo(*train, 1)[0] == 0
+    assert "schedule" not in genzoo(*train, 1, "--resume")[2]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    data = TrainSettings(**{**config["train"], "schedule": "constant"})
+    loaded = load("digits", domain="binary")
+    how = runs.configuration(
+        MODELS["nade"], loaded, source="digits", arguments={}, settings=data, seed=0
+    )
+    runs.train(how, loaded, data, tmp_path / "constant")
+    longer = TrainSettings(**{**how["train"], "epochs": 2})
+    how = {**how, "train": {**how["train"], "epochs": 2}}
+    runs.train(how, loaded, longer, tmp_path / "constant", resume=True)  # a warning is an error
+
+
+def test_an_unknown_training_setting_in_a_config_is_named(genzoo, run):
+    config = json.loads((run / "config.json").read_text())
+    edit_config(run, train={**config["train"], "momentum": 0.9})
+    again = ["train", "fvsbn", "--resume", "--epochs", 3, "--out", run]
+    fails(genzoo(*again), "config.json", "train must have the keys batch_size", "momentum")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_help_and_scores_on_any_console(trained, encoding):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for command in (["sample", "--help"], ["score", str(trained / "fvsbn")], ["list"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "reference", *command],
+            cwd=ROOT, env=environment, capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
 
 
 def test_what_was_trained_is_not_trained_over(genzoo, run):
@@ -430,9 +468,9 @@ def test_a_run_remembers_the_defaults_it_was_built_with():
 
 def test_ids_are_shown_as_text():
     how = {"vocabulary": ["a", "b", "\n"], "end": 2}
-    assert runs.show(np.array([[0, 1, 2, 0], [1, 1, 0, 1]]), how) == "ab\nbbab"
+    assert showing.show(np.array([[0, 1, 2, 0], [1, 1, 0, 1]]), how) == "ab\nbbab"
     with pytest.raises(IndexError):
-        runs.show(np.array([[7]]), how)
+        showing.show(np.array([[7]]), how)
 
 
 def test_sample_passes_the_models_own_settings(genzoo, trained):

@@ -1,0 +1,66 @@
+"""What the commands print: tables, scores, distances. One fact a line, on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.data import Dataset
+
+
+def megabytes(size: int) -> str:
+    """A size in bytes, for people."""
+    return f"{size / 1e6:.1f} MB" if size else "–"
+
+
+def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """A table for a terminal; tab-separated values for a pipe."""
+    if not sys.stdout.isatty():
+        for row in (head, *rows):
+            print("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_likelihood(model: Any, data: Dataset, split: str, first: int | None, seed: int) -> None:
+    """The nats of a model on a part of the data, and what follows from them."""
+    from reference.judges.likelihood import likelihood
+
+    s = likelihood(model, data, split, first=first, seed=seed)
+    print(f"{data.name}, {split}, {s.count} samples")
+    if s.bound is not None:
+        print(f"an upper bound ({s.bound}): the exact figures are at most these")
+    at_most = "≤ " if s.bound is not None else ""
+    print(f"nats per sample     {at_most}{s.nats:.3f} ± {s.se:.3f}")
+    if s.bits_per_dim is not None:
+        print(f"bits per dimension  {at_most}{s.bits_per_dim:.4f}")
+    if s.gap is not None:
+        print(f"gap to the truth    {at_most}{s.gap:.4f} ± {s.gap_se:.4f}")
+    if s.impossible:
+        print(f"impossible samples  {s.impossible}, which the model gives probability 0")
+
+
+def print_distance(model: Any, data: Dataset, seed: int) -> None:
+    """How far samples are from held-out data, beside how far real data are."""
+    from reference.judges.two_sample import HeldOut
+    from reference.zoo.runs import first_given
+
+    held_out = HeldOut(data, seed=seed)
+    n = held_out.count
+    print(f"{data.name}: {n} samples, and {n} fresh real rows, against {n} held-out rows")
+    given = {"y": first_given(data, "test", n)} if data.given else {}
+    samples = held_out.distance(model.sample(n, seed=seed, **given))
+    for who, d in (("samples", samples), ("fresh rows", held_out.baseline)):
+        print(
+            f"{who:10}  MMD² × 1000 {1000 * d.mmd2:7.2f} (95 % of its null: {1000 * d.null_95:.2f})"
+            f"   told apart with accuracy {d.accuracy:.3f} ± {d.accuracy_se:.3f}"
+        )

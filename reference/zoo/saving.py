@@ -1,0 +1,44 @@
+"""Samples into files: pictures, films, sounds, text, arrays."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from core.checkpoint import write_atomic
+from core.errors import InputError
+from core.samples import Batch, Padded
+from reference.zoo.pictures import suffix
+
+SHOWN = (".png", ".gif", ".wav", ".txt")
+
+
+def save_picture(picture: bytes | str, run: Path, name: str, out: Path | None) -> Path:
+    """Write samples to `out` or into the run; what they were given for, beside them."""
+    ending = suffix(picture)
+    if out is None:
+        path = run / f"{name}{ending}"
+    elif name != "samples":
+        path = out.with_name(f"{out.stem}-{name}{ending}")
+    elif out.suffix in SHOWN and out.suffix != ending:
+        raise InputError(f"--out must end in {ending} or .npz for these samples, got {out}")
+    else:
+        path = out
+    write_atomic(path, picture if isinstance(picture, bytes) else f"{picture}\n".encode())
+    return path
+
+
+def save_arrays(x: Batch, path: Path) -> None:
+    """Samples as a file that can be trained on: .npz, or .npy of samples of one length."""
+    out = io.BytesIO()
+    if path.suffix == ".npz" and isinstance(x, Padded):
+        np.savez(out, allow_pickle=False, x=x.data, **{"x.lengths": x.lengths})
+    elif path.suffix == ".npz":
+        np.savez(out, allow_pickle=False, x=x)
+    elif isinstance(x, Padded):
+        raise InputError("--out must end in .npz or .txt for samples of different lengths")
+    else:
+        np.save(out, x, allow_pickle=False)
+    write_atomic(path, out.getvalue())
