@@ -14,15 +14,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from reference.zoo import printing
-
-if TYPE_CHECKING:
-    from core.data import Dataset
-    from reference.zoo.runs import Opened
+from reference.zoo import commands, printing
+from reference.zoo.commands import DataDir, Seed
 
 app = typer.Typer(
     help="Generative models from scratch: train them, draw from them, ask how likely data are.",
@@ -36,16 +33,6 @@ data_app = typer.Typer(
     help="Data sets: what there is, and fetching it.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
-
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder with downloaded data sets (else $GENZOO_DATA).")
-]
-Seed = Annotated[int, typer.Option(help="Names all random numbers, 0 to 2**63 - 1.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder made by `genzoo train`.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model; can be repeated."),
-]
 
 
 def main() -> None:
@@ -188,164 +175,10 @@ def fetch_data(names: Annotated[list[str], typer.Argument()], data_dir: DataDir 
         print(f"{name}: {', '.join(map(str, paths)) or 'comes with the install'}")
 
 
-# --- train, sample, score -----------------------------------------------------------------------
+# --- models -------------------------------------------------------------------------------------
 
-
-@app.command()
-def train(
-    model: Annotated[str, typer.Argument(help="A name from `genzoo list`.")],
-    out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    data: Annotated[
-        str | None, typer.Option(help="A name from `genzoo data list`, or a file. [digits]")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without improvement.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Names all random numbers. [0]")] = None,
-    settings: Settings = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, as it was begun.")
-    ] = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Train MODEL on a data set and keep it in the folder --out.
-
-    For what is not given the zoo's settings for this model and data are taken, if it has some.
-    """
-    from reference.zoo import runs
-    from reference.zoo.progress import training_bar
-
-    row = runs.find_row(model)
-    old = runs.stored_config(out, row) if resume else {}
-    source = data or old.get("data", "digits")
-    seed = old.get("seed", 0) if seed is None else seed
-    demo = runs.find_demo(row, source)
-    numbers = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience}
-    given = {name: number for name, number in numbers.items() if number is not None}
-    how = runs.settings(old.get("train", {"seed": seed, **demo.train}) | given, out)
-    loaded = _load(source, old.get("domain", row.domain), row.shape, seed, data_dir)
-    arguments = {**old.get("arguments", demo.arguments), **parse_settings(settings or [])}
-    config = runs.configuration(
-        row, loaded, source=source, arguments=arguments, settings=how, seed=seed
-    )
-    with training_bar(f"{row.title} · {loaded.name}") as on_progress:
-        runs.train(config, loaded, how, out, resume=resume, on_progress=on_progress)
-    print(f"{row.title}, trained on {loaded.name}, is in {out}")
-
-
-@app.command()
-def sample(
-    run: RunFolder,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
-    seed: Seed = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="A .png, .gif, .wav, .txt, .npy or .npz file.")
-    ] = None,
-    settings: Settings = None,
-    given: Annotated[
-        str, typer.Option(help="The part whose texts, images … samples are drawn for, if for some.")
-    ] = "test",
-    data_dir: DataDir = None,
-) -> None:
-    """Draw samples: PNG of images or points, GIF of films, WAV of sounds, or text.
-
-    A model of x given a text, an image or a sound is given those of the data set it was trained on;
-    they are left beside the samples.
-    """
-    from reference.zoo import runs, saving
-
-    opened = runs.open_run(run)
-    how, y = parse_settings(settings or []), None
-    _part("--given", given)
-    if runs.needs_given(opened) and "y" not in how:
-        loaded = _load_again(opened, None, opened.config["seed"], data_dir)
-        how["y"] = y = runs.first_given(loaded, given, n)
-    x = runs.draw(opened, n, seed, how)
-    if out is not None and out.suffix in (".npy", ".npz"):
-        saving.save_arrays(x, out)
-        print(f"{n} samples are in {out}")
-        return
-    for name, picture in runs.show_run(opened, x, y).items():
-        if isinstance(picture, str) and out is None:
-            print(picture)
-        else:
-            print(f"{n} {name} are in {saving.save_picture(picture, run, name, out)}")
-
-
-@app.command()
-def score(
-    run: RunFolder,
-    data: Annotated[str | None, typer.Option(help="Default: what it was trained on.")] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    first: Annotated[
-        int | None, typer.Option("-n", min=1, help="Only the first rows; a bound takes its time.")
-    ] = None,
-    distance: Annotated[
-        bool, typer.Option("--distance", help="Compare samples with held-out data instead.")
-    ] = False,
-    seed: Annotated[int | None, typer.Option(help="Default: the seed of the run.")] = None,
-    data_dir: DataDir = None,
-) -> None:
-    """The log-likelihood of a data set, in nats per sample; or the distance of samples from it."""
-    from core.errors import InputError
-    from reference.zoo import runs
-
-    _part("--split", split)
-    opened = runs.open_run(run)
-    seed = opened.config["seed"] if seed is None else seed
-    loaded = _load_again(opened, data, seed, data_dir)
-    if distance:
-        printing.print_distance(opened.model, loaded, seed)
-        return
-    if opened.row.family == "samples only":
-        raise InputError(
-            f"{opened.row.name} is an implicit model: it has no likelihood, only samples; "
-            f"their distance from data is `genzoo score {run} --distance`"
-        )
-    printing.print_likelihood(opened.model, loaded, split, first, seed)
-
-
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """["hidden=[64, 64]", "loss=minimax"] → {"hidden": [64, 64], "loss": "minimax"}."""
-    import json
-
-    from core.errors import InputError
-
-    parsed = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (equals and key.isidentifier()):
-            raise InputError(f"--set must be KEY=VALUE, got {pair!r}")
-        try:
-            parsed[key] = json.loads(value)
-        except ValueError:
-            parsed[key] = value
-    return parsed
-
-
-def _part(option: str, part: str) -> str:
-    from core.errors import InputError
-
-    if part not in ("train", "validation", "test"):
-        raise InputError(f"{option} must be train, validation or test, got {part!r}")
-    return part
-
-
-def _load(name: str, domain: str, shape: str, seed: int, data_dir: Path | None) -> Dataset:
-    from core.data import load
-
-    how: Any = {"domain": domain, "shape": shape, "progress": sys.stderr.isatty()}
-    return load(name, seed=seed, data_dir=data_dir, **how)
-
-
-def _load_again(opened: Opened, data: str | None, seed: int, data_dir: Path | None) -> Dataset:
-    """A data set as the run's model takes it: the one that it was trained on, or another."""
-    config, row = opened.config, opened.row
-    name = data or config.get("data", "")
-    return _load(name, config.get("domain", row.domain), row.shape, seed, data_dir)
+for command in (commands.train, commands.sample, commands.score):
+    app.command()(command)
 
 
 # --- zoo ----------------------------------------------------------------------------------------

@@ -69,7 +69,10 @@ def kept_entry(job: Job, folder: Path) -> Entry | None:
     return None
 
 
-SHOW = ("cards", "cli", "figures", "printing", "progress", "report", "saving", "tables", "words")
+SHOW = (
+    *("cards", "figures", "report", "tables", "words"),
+    *("cli", "commands", "printing", "progress", "saving"),
+)
 """Files of this folder that no result depends on."""
 
 

@@ -20,7 +20,7 @@ from core.data import load
 from core.errors import GenzooError, InputError
 from core.train import TrainSettings
 from reference import MODELS
-from reference.zoo import cli, progress, runs, showing
+from reference.zoo import cli, commands, progress, runs, showing
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -452,7 +452,7 @@ def test_damaged_training_state(genzoo, run):
 
 
 def test_settings_are_json_or_words():
-    parsed = cli.parse_settings(
+    parsed = commands.parse_settings(
         ["hidden=[64, 64]", "loss=minimax", "eta=0.5", "clip=null", "s=a=b"]
     )
     assert parsed == {"hidden": [64, 64], "loss": "minimax", "eta": 0.5, "clip": None, "s": "a=b"}
