@@ -19,13 +19,16 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, wraps
+from dataclasses import dataclass
+from functools import cache, partial, wraps
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, overload
+
+import numpy as np
 
 from core.errors import BackendError, InputError
-from core.tensor import Array, JointRow, Tensor, apply
+from core.tensor import Array, JointRow, Tensor, apply, recording, value
 
 BACKENDS = ("numba", "triton")
 Twin = Callable[..., Any]
@@ -81,16 +84,25 @@ def backend(name: str | None) -> Iterator[set[str]]:
         _chosen.reset(token)
 
 
+@overload
+def operation(definition: F) -> Any: ...
+@overload
+def operation(*, backward: Callable[..., Any]) -> Callable[[F], Any]: ...
 def operation(definition: F | None = None, *, backward: Callable[..., Any] | None = None) -> Any:
     """Mark a definition as one that has twins; `.definition` is the function itself.
 
-    backward: the operation (marked itself) that gives the derivatives of this one's array
-    arguments, `backward(*arrays, g, **the other arguments)`, a tuple in the order of the arrays.
+    backward: the operation (marked itself) that gives the derivatives of this one's floating
+    arrays, `backward(*arrays, g, **the other arguments)`, a tuple in the order of the arrays. An
+    argument that it doesn't take must have its default where derivatives are wanted.
 
     Raises ValueError for a second operation of the same module and name.
     """
     if definition is None:
-        return lambda function: operation(function, backward=backward)
+        return partial(_marked, backward=backward)
+    return _marked(definition, None)
+
+
+def _marked(definition: F, backward: Callable[..., Any] | None) -> F:
     key = f"{definition.__module__}:{definition.__qualname__}"
     if key in _definitions:
         raise ValueError(f"{key} is an operation already; one name can't stand for two")
@@ -104,9 +116,12 @@ def operation(definition: F | None = None, *, backward: Callable[..., Any] | Non
         where, used = chosen
         twin = twin_of(key, where)
         used.add(key)
-        if any(isinstance(a, Tensor) for a in (*args, *kwargs.values())):
-            return _recorded(key, twin, backward, signature.bind(*args, **kwargs).arguments)
-        return twin(*args, **kwargs)
+        if not any(isinstance(a, Tensor) for a in (*args, *kwargs.values())):
+            return twin(*args, **kwargs)
+        given = signature.bind(*args, **kwargs)
+        if not recording():
+            return twin(**{n: value(a) for n, a in given.arguments.items()})
+        return _recorded(key, twin, _Backward(key, backward, signature, chosen), given.arguments)
 
     run.definition = definition  # type: ignore[attr-defined]
     _definitions[key] = run
@@ -144,24 +159,61 @@ def _discover() -> None:
         import_module("kernels")
 
 
-def _recorded(key: str, twin: Twin, backward: Any, arguments: dict[str, Any]) -> Array:
+@dataclass(frozen=True)
+class _Backward:
+    """The derivative of an operation on a back end, wherever it is asked for."""
+
+    key: str
+    function: Callable[..., Any] | None
+    signature: inspect.Signature
+    chosen: tuple[str, set[str]]
+
+    def fitting(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Those of the operation's options that its backward takes; BackendError for the others."""
+        if self.function is None:
+            raise BackendError(
+                f"{self.key} has no derivative on a back end; "
+                "give it arrays (.data of a Tensor), or leave `backend` for training"
+            )
+        taken = inspect.signature(self.function).parameters
+        for name, option in options.items():
+            if name not in taken and option is not self.signature.parameters[name].default:
+                raise BackendError(f"{self.key} with {name} has no derivative on a back end")
+        return {name: option for name, option in options.items() if name in taken}
+
+    def __call__(self, g: Array, arrays: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """∂(Σ g·z)/∂a for each of the arrays a, by the backward's twin."""
+        assert self.function is not None
+        if isinstance(g, Tensor):
+            raise BackendError(
+                f"{self.key} has a first derivative only on a back end, not a second"
+            )
+        token = _chosen.set(self.chosen)
+        try:
+            gradients = self.function(*arrays, g, **options)
+        finally:
+            _chosen.reset(token)
+        found, wanted = [np.shape(d) for d in gradients], [a.shape for a in arrays]
+        if found != wanted:
+            raise BackendError(f"{self.key}: the backward's shapes must be {wanted}, got {found}")
+        return gradients
+
+
+def _recorded(key: str, twin: Twin, backward: _Backward, arguments: dict[str, Any]) -> Array:
     """Run the twin on Tensors, and remember that its derivative is the twin of its backward."""
-    if backward is None:
-        raise BackendError(
-            f"{key} has no derivative on a back end; use arrays, or leave `backend` for training"
-        )
-    arrays = [n for n, a in arguments.items() if hasattr(a, "dtype") and hasattr(a, "shape")]
-    floats = [n for n in arrays if arguments[n].dtype.kind == "f"]
+    floats = [n for n, a in arguments.items() if _is_floating(a)]
     options = {n: a for n, a in arguments.items() if n not in floats}
+    taken = backward.fitting(options)
 
     def forward(*values: Any) -> Any:
         return twin(**dict(zip(floats, values, strict=True)), **options)
 
-    def pull_back(g: Array, z: Array, *values: Array) -> tuple[Any, ...]:
-        if isinstance(g, Tensor):
-            raise BackendError(f"{key} has a first derivative only on a back end, not a second")
-        gradients: tuple[Any, ...] = backward(*values, g, **options)
-        return gradients
+    def pull_back(g: Array, z: Array, *values: Array) -> Any:
+        return backward(g, values, taken)
 
     name = key.partition(":")[2]
     return apply(JointRow(name, forward, pull_back), [arguments[n] for n in floats])
+
+
+def _is_floating(a: Any) -> bool:
+    return isinstance(a, Tensor | np.ndarray) and a.dtype.kind == "f"

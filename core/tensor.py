@@ -647,6 +647,11 @@ def no_grad() -> Iterator[None]:
         _mode.reset(token)
 
 
+def recording() -> bool:
+    """Whether operations on Tensors are recorded: outside `no_grad`."""
+    return _mode.get() != _SILENT
+
+
 @contextmanager
 def debug() -> Iterator[None]:
     """Inside, every array is checksummed; `backward` raises if one was changed under its Tensor."""

@@ -25,6 +25,29 @@ from reference.operations.masks import Mask, as_mask
 
 
 @operation
+def masked_attention_backward(
+    q: Array,
+    k: Array,
+    v: Array,
+    dout: Array,
+    mask: Mask | Any = None,
+    *,
+    scale: float | None = None,
+) -> tuple[Any, Any, Any]:
+    """(dq, dk, dv) = ∂(Σ dout·out)/∂(q, k, v), shapes and dtype of q, k and v.
+
+    dout: of the shape and dtype of q, an array; the rest as in `masked_attention`, as arrays.
+
+    Raises InputError as `masked_attention` does, and for a dout that doesn't fit.
+    """
+    mask, scale = checked_backward(q, k, v, dout, mask, scale)
+    inputs = [Tensor(x) for x in (q, k, v)]
+    definition = masked_attention.definition
+    dq, dk, dv = grad(definition(*inputs, mask, scale=scale), inputs, dout)
+    return dq, dk, dv
+
+
+@operation(backward=masked_attention_backward)
 def masked_attention(
     q: Array,
     k: Array,
@@ -64,29 +87,6 @@ def masked_attention(
     if not return_lse:
         return out
     return out, np.reshape(np.where(some, m + np.log(Z), -math.inf), (B, H, Q))
-
-
-@operation
-def masked_attention_backward(
-    q: Array,
-    k: Array,
-    v: Array,
-    dout: Array,
-    mask: Mask | Any = None,
-    *,
-    scale: float | None = None,
-) -> tuple[Any, Any, Any]:
-    """(dq, dk, dv) = ∂(Σ dout·out)/∂(q, k, v), shapes and dtype of q, k and v.
-
-    dout: of the shape and dtype of q, an array; the rest as in `masked_attention`, as arrays.
-
-    Raises InputError as `masked_attention` does, and for a dout that doesn't fit.
-    """
-    mask, scale = checked_backward(q, k, v, dout, mask, scale)
-    inputs = [Tensor(x) for x in (q, k, v)]
-    definition = masked_attention.definition
-    dq, dk, dv = grad(definition(*inputs, mask, scale=scale), inputs, dout)
-    return dq, dk, dv
 
 
 def checked(q: Any, k: Any, v: Any, mask: Any, scale: float | None) -> tuple[Mask, float]:
