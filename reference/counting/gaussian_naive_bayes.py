@@ -28,9 +28,14 @@ from reference.counting.naive_bayes import NaiveBayes
 class GaussianNaiveBayes(NaiveBayes):
     """Real features: p(x_j | y) = N(x_j; μ_yj, σ²_yj), the class's mean and variance (ddof 0).
 
-    variance_smoothing: every σ² grows by this fraction of the largest variance among the features
-    (of 1, if all are constant), or a pixel that is the same throughout a class would have σ = 0.
-    The rest as in NaiveBayes.
+    variance_smoothing: every σ² grows by this fraction of the feature's variance over all classes
+    (of 1, if it is constant), or a pixel that is the same throughout a class would have σ = 0; so
+    the fit knows no units. The rest as in NaiveBayes.
+
+    >>> x, y = np.array([[0.0], [2.0], [10.0], [12.0]]), np.array([0, 0, 1, 1])
+    >>> model = GaussianNaiveBayes(1, 2, variance_smoothing=0).fit(x, y)
+    >>> model.mean.ravel(), model.variance().ravel()
+    (array([ 1., 11.]), array([1., 1.]))
     """
 
     def __init__(
@@ -51,8 +56,8 @@ class GaussianNaiveBayes(NaiveBayes):
         fitted(n.sum(), self)
         centre = np.sum(n * self.mean, axis=0) / n.sum()
         total = np.sum(self.squares + n * (self.mean - centre) ** 2, axis=0) / n.sum()
-        largest = total.max() if total.max() > 0 else 1.0
-        variance = self.squares / np.maximum(n, 1) + self.variance_smoothing * largest
+        total[np.sqrt(total) <= 1e-12 * np.abs(centre)] = 1.0  # constant, but for rounding
+        variance = self.squares / np.maximum(n, 1) + self.variance_smoothing * total
         if not (variance > 0).all():
             raise InputError("variance_smoothing must be > 0 as a feature has variance 0, got 0")
         return variance

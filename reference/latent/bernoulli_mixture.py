@@ -37,6 +37,13 @@ class BernoulliMixture:
 
     alpha: pseudo-count of both values of each pixel in each component. seed: names the examples
     that EM starts from. dtype: the samples'. Parameters and log-probabilities are float64.
+
+    >>> x = np.array([[0, 0, 1], [1, 1, 0]] * 20)
+    >>> model = BernoulliMixture(3, components=2)
+    >>> for _ in range(20):
+    ...     nats = model.em_step(x)
+    >>> model.pi.round(3)
+    array([0.5, 0.5])
     """
 
     def __init__(
@@ -50,8 +57,8 @@ class BernoulliMixture:
     ) -> None:
         self.dim, self.components = whole("dim", dim, 1), whole("components", components, 1)
         self.alpha, self.seed, self.dtype = number("alpha", alpha, least=0), seed, np.dtype(dtype)
-        self.pi = np.zeros(components)  # (K,), 0 until EM has seen data
-        self.mu = np.zeros((components, dim))  # (K, D)
+        self.pi = np.zeros(self.components)  # (K,), 0 until EM has seen data
+        self.mu = np.zeros((self.components, self.dim))  # (K, D)
 
     @property
     def num_parameters(self) -> int:
@@ -61,7 +68,8 @@ class BernoulliMixture:
     def em_step(self, x: Array) -> float:
         """One E and one M step on x (B, dim); returns the mean log-likelihood before, in nats.
 
-        The first step starts from `components` different rows of x, half way to their mean.
+        The first step starts from `components` rows of x, no two of them equal as far as x has so
+        many, half way to their mean.
         """
         x = self._read(some(x))
         if not self.pi.any():
@@ -76,7 +84,8 @@ class BernoulliMixture:
         x = self._read(x)
         with np.errstate(divide="ignore"):
             log_pi = np.log(self.pi)  # a component can die out
-        return log_pi + x @ np.log(self.mu).T + (1 - x) @ np.log1p(-self.mu).T  # Bishop Eq. 9.44
+        # ln of the summand of Bishop Eq. 9.54, whose factor p(x|μ_k) is Eq. 9.48
+        return log_pi + x @ np.log(self.mu).T + (1 - x) @ np.log1p(-self.mu).T
 
     def log_prob(self, x: Array) -> Array:
         """log p(x) in nats (B,), of x (B, dim)."""
@@ -103,9 +112,16 @@ class BernoulliMixture:
     def _start(self, x: Array) -> None:
         if len(x) < self.components:
             raise InputError(f"x must have at least components = {len(self.pi)} rows, got {len(x)}")
-        chosen = x[permutation(self.seed, len(x), stream="init")[: self.components]]
+        chosen = _unlike(x[permutation(self.seed, len(x), stream="init")])[: self.components]
         self.mu[...] = np.clip((chosen + x.mean(axis=0)) / 2, 0.05, 0.95)
         self.pi[...] = 1 / self.components
 
     def _read(self, x: Array) -> Array:
         return categories(x, self.dim, 2).astype(np.float64)
+
+
+def _unlike(x: Array) -> Array:
+    """The rows of x (B, D), those first that equal none before them: equal starts stay equal."""
+    _, first = np.unique(np.packbits(x > 0, axis=1), axis=0, return_index=True)
+    again = np.delete(np.arange(len(x)), first)
+    return x[np.concatenate([np.sort(first), again])]

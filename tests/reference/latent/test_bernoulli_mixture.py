@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 from core.errors import InputError
+from core.random import permutation
 from reference.latent.bernoulli_mixture import EPSILON, BernoulliMixture
 
 DIM, K = 5, 3
@@ -125,6 +126,55 @@ def test_where_em_rests_the_likelihood_has_no_slope():
     residual = r.T @ x - r.sum(axis=0)[:, None] * model.mu
     np.testing.assert_allclose(residual, 0, atol=1e-6)
     np.testing.assert_allclose(r.sum(axis=0), len(x) * model.pi, atol=1e-6)
+
+
+def parts_two_kinds_of_rows(cls, seed, share):
+    """Rows of two values, few of one: each becomes a component, whichever rows EM starts from."""
+    n = 200
+    x = np.where(np.arange(n)[:, None] < share * n, [1, 1, 0, 0, 1], [0, 1, 1, 0, 0])
+    model = cls(DIM, components=2, seed=seed)
+    for _ in range(30):
+        model.em_step(x)
+    np.testing.assert_allclose(sorted(model.pi), sorted([share, 1 - share]), atol=1e-3)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.01, 0.1, 0.5, 0.9]))
+def test_rows_of_two_values_become_two_components(seed, share):
+    parts_two_kinds_of_rows(BernoulliMixture, seed, share)
+
+
+class StartsFromAnyRows(BernoulliMixture):
+    def _start(self, x):
+        super()._start(x)
+        chosen = x[permutation(self.seed, len(x), stream="init")[: self.components]]
+        self.mu[...] = np.clip((chosen + x.mean(axis=0)) / 2, 0.05, 0.95)
+
+
+def test_starts_that_may_be_equal_are_noticed():
+    def every_seed():
+        for seed in range(20):
+            parts_two_kinds_of_rows(StartsFromAnyRows, seed, 0.1)
+
+    with pytest.raises(AssertionError):
+        every_seed()
+
+
+@given(st.integers(0, 10_000))
+def test_starts_are_the_first_rows_where_those_differ(seed):
+    """As they were before equal rows were passed over: seeded figures stay."""
+    x = np.unique(data(40, seed), axis=0)
+    one, other = (
+        cls(DIM, components=K, seed=seed) for cls in (BernoulliMixture, StartsFromAnyRows)
+    )
+    if len(x) >= K:
+        one._start(x)
+        other._start(x)
+        np.testing.assert_array_equal(one.mu, other.mu)
+
+
+def test_fewer_kinds_of_rows_than_components_are_no_error():
+    model = mixture(5, x=np.ones((9, DIM)))
+    assert np.isfinite(model.log_prob(np.ones((1, DIM)))).all()
 
 
 def test_well_separated_components_are_found():
