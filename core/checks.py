@@ -32,6 +32,8 @@ def whole(name: str, n: Any, least: int = 0, most: int | None = None) -> int:
 
 def is_whole(n: Any) -> bool:
     """Whether n is an integer, of Python or NumPy, and not a bool."""
+    if type(n) is int:
+        return True  # asking for the protocol is slow
     return isinstance(n, SupportsIndex) and not isinstance(n, (bool, np.bool_, np.ndarray))
 
 

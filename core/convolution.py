@@ -10,35 +10,31 @@ is linear in x and in w; ⟨y, conv2d(x, w)⟩ is therefore one trilinear form, 
 
 Cross-correlation, as in every deep-learning library. Stride, padding and dilation are one integer
 or a pair (rows, columns). Source: Dumoulin & Visin 2016.
-
-Images have this shape over channel-last memory: a patch is then a few long runs, which are copied,
-some images at a time, into one buffer ("columns") that meets the kernels in one matrix product.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from core.checks import pair, whole
+from core.columns import Images, Window, by_tap, correlate, correlate_taps, from_taps
 from core.errors import InputError
 from core.rows import differentiable
 from core.tensor import Array
 
-Images = Any
 Pair = int | tuple[int, int]
 _OPTIONS = ("stride", "padding", "dilation", "groups")
-_COLUMNS = 1 << 18  # numbers in the buffer of columns: it stays in the cache
 
 
 @dataclass(frozen=True)
 class _Geometry:
-    """Where the kernel's taps lie: everything as (rows, columns)."""
+    """The arguments of a convolution, as (rows, columns)."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -50,12 +46,13 @@ class _Geometry:
         """How far a kernel reaches."""
         return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
-    def down(self, size: Any) -> tuple[int, int]:
-        """(H', W') from (H, W)."""
+    def window(self, size: Any) -> Window:
+        """Of the convolution of images (H, W)."""
         h, v = (
             (size[i] + 2 * self.padding[i] - self.extent(i)) // self.stride[i] + 1 for i in (0, 1)
         )
-        return h, v
+        offset = (-self.padding[0], -self.padding[1])
+        return Window(self.kernel, self.stride, self.dilation, offset, (h, v))
 
     def up(self, size: Any) -> tuple[int, int]:
         """The smallest (H, W) that gives (H', W')."""
@@ -63,6 +60,17 @@ class _Geometry:
             self.stride[i] * (size[i] - 1) + self.extent(i) - 2 * self.padding[i] for i in (0, 1)
         )
         return h, v
+
+    def phases(self, axis: int, size: int) -> Iterator[tuple[slice, list[int], int, int]]:
+        """Pixels of the adjoint that the same taps reach, those taps, offset and number of pixels.
+
+        Pixel r + s·m gets y[m + (r + p − d·k)/s] through each tap k for which that is whole.
+        """
+        s, p, d = self.stride[axis], self.padding[axis], self.dilation[axis]
+        for r in range(min(s, size)):
+            taps = [k for k in reversed(range(self.kernel[axis])) if (r + p - d * k) % s == 0]
+            if taps:
+                yield slice(r, None, s), taps, (r + p - d * taps[0]) // s, -(-(size - r) // s)
 
 
 def _conv2d_x(g: Array, z: Array, x: Array, w: Array, **how: Any) -> Array:
@@ -91,17 +99,13 @@ def conv2d(
     array([[[[4., 4.],
              [4., 4.]]]])
     """
-    how = _geometry(w, stride, padding, dilation, groups)
+    how = _geometry(np.shape(w), stride, padding, dilation, groups)
     _check_images("x", x, w, w.shape[1] * how.groups)
     for i in (0, 1):
         if x.shape[2 + i] + 2 * how.padding[i] < how.extent(i):
             reach = (how.extent(0), how.extent(1))
             raise InputError(f"x must be at least {reach} with its padding, got {x.shape[2:]}")
-    y = np.empty((len(x), *how.down(x.shape[2:]), len(w)), x.dtype)  # (B, H', W', O)
-    kernels = _as_matrices(w, how.groups)
-    for columns, part in _columns(x, how, _by_group(y, how.groups)):
-        np.matmul(columns, kernels, out=part)
-    return np.moveaxis(y, 3, 1)
+    return correlate(x, by_tap(w, how.groups), how.window(x.shape[2:]))
 
 
 def _kernel_x(g: Array, z: Array, x: Array, y: Array, shape: Any, **how: Any) -> Array:
@@ -123,13 +127,9 @@ def conv2d_kernel(
     groups: int = 1,
 ) -> Images:
     """∂⟨y, conv2d(x, w)⟩/∂w, of the given shape (O, C/groups, h, w)."""
-    w = np.zeros(shape, x.dtype)
-    how = _geometry(w, stride, padding, dilation, groups)
-    total = np.zeros_like(_as_matrices(w, how.groups))  # (groups, h·w·C/groups, O/groups)
-    term = np.empty_like(total)
-    for columns, part in _columns(x, how, _by_group(channels_last(y), how.groups)):
-        total += np.matmul(np.swapaxes(columns, 1, 2), part, out=term)
-    return _from_matrices(total, shape)
+    how = _geometry(shape, stride, padding, dilation, groups)
+    taps = correlate_taps(x, y, how.groups, how.window(x.shape[2:]))
+    return from_taps(taps, shape)
 
 
 def _transpose_y(g: Array, z: Array, y: Array, w: Array, size: Any = None, **how: Any) -> Array:
@@ -157,44 +157,20 @@ def conv_transpose2d(
     >>> conv_transpose2d(np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 2)), stride=2)
     array([[[[1., 1., 1., 1.]]]])
     """
-    how = _geometry(w, stride, padding, dilation, groups)
+    how = _geometry(np.shape(w), stride, padding, dilation, groups)
     _check_images("y", y, w, len(w))
     size = _check_size(size, how, y.shape[2:])
-    if how.stride == (1, 1):
-        return _transpose_unstrided(y, w, how)
-    padded = tuple(n + 2 * p for n, p in zip(size, how.padding, strict=True))
-    x = np.zeros((len(y), *padded, w.shape[1] * how.groups), y.dtype)  # (B, H + 2p, W + 2p, C)
-    _add_taps(x, channels_last(y), _as_matrices(w, how.groups), how)
-    (top, left), (h, v) = how.padding, size
-    return np.moveaxis(x[:, top : top + h, left : left + v], 3, 1)
-
-
-def _transpose_unstrided(y: Images, w: Images, how: _Geometry) -> Images:
-    """At stride 1 the adjoint is a convolution: kernels flipped, their channels swapped."""
-    o, c, *kernel = w.shape
-    split = np.reshape(w, (how.groups, o // how.groups, c, *kernel))[..., ::-1, ::-1]
-    flipped = np.reshape(np.swapaxes(split, 1, 2), (how.groups * c, o // how.groups, *kernel))
-    margin = [how.extent(i) - 1 - how.padding[i] for i in (0, 1)]
-    cut = tuple(slice(max(-m, 0), n + min(m, 0)) for m, n in zip(margin, y.shape[2:], strict=True))
-    padding = (max(margin[0], 0), max(margin[1], 0))
-    return conv2d.forward(y[:, :, *cut], flipped, 1, padding, how.dilation, how.groups)
-
-
-def _add_taps(x: Images, y: Images, kernels: Images, how: _Geometry) -> None:
-    """Add each output's share to the pixels under its kernel, a few images at a time."""
-    (h, v), (s, t), (d, e) = y.shape[1:3], how.stride, how.dilation
-    width = kernels.shape[1] // (how.kernel[0] * how.kernel[1])  # C/groups
-    images = _images_at_a_time(h * v * kernels.shape[0] * kernels.shape[1])
-    for b in range(0, len(y), images):
-        part = _by_group(y[b : b + images], how.groups)  # (groups, b·H'·W', O/groups)
-        share = np.matmul(part, np.swapaxes(kernels, 1, 2))
-        share = share.reshape(how.groups, -1, h, v, *how.kernel, width)
-        for i in range(how.kernel[0]):
-            for j in range(how.kernel[1]):
-                rows = slice(i * d, i * d + s * (h - 1) + 1, s)
-                columns = slice(j * e, j * e + t * (v - 1) + 1, t)
-                here = x[b : b + images, rows, columns].reshape(-1, h, v, how.groups, width)
-                here += np.moveaxis(share[..., i, j, :], 0, 3)
+    rows, columns = (list(how.phases(i, size[i])) for i in (0, 1))
+    d, e = (n // math.gcd(n, s) for n, s in zip(how.dilation, how.stride, strict=True))
+    x = np.moveaxis(np.zeros((len(y), *size, w.shape[1] * how.groups), y.dtype), 3, 1)
+    for (here, i, low, h), (there, j, left, v) in itertools.product(rows, columns):
+        taps = np.swapaxes(by_tap(w[:, :, i][..., j], how.groups), 2, 3)
+        window = Window((len(i), len(j)), (1, 1), (d, e), (low, left), (h, v))
+        part = correlate(y, taps, window)
+        if how.stride == (1, 1):
+            return part
+        x[:, :, here, there] = part
+    return x
 
 
 # One and two axes of these
@@ -315,86 +291,13 @@ def _one_axis(x: Array, w: Array, stride: int, padding: int, dilation: int) -> d
     }
 
 
-# Memory: patches, columns, groups
-
-
-def channels_last(x: Images) -> Images:
-    """x (B, C, H, W) as a contiguous (B, H, W, C)."""
-    return np.ascontiguousarray(np.moveaxis(x, 1, 3))
-
-
-def _padded(x: Images, padding: tuple[int, int]) -> Images:
-    """channels_last(x) with zeros around the pixels."""
-    if padding == (0, 0):
-        return channels_last(x)
-    (b, c, h, v), (top, left) = x.shape, padding
-    wide = np.zeros((b, h + 2 * top, v + 2 * left, c), x.dtype)
-    wide[:, top : top + h, left : left + v] = np.moveaxis(x, 1, 3)
-    return wide
-
-
-def _patches(x: Images, how: _Geometry) -> Images:
-    """Every patch the kernel meets: a view (groups, B, H', W', h, w, C/groups) of padded images."""
-    b, c = len(x), x.shape[3] // how.groups
-    (along, s, t, one), (d, e) = x.strides, how.dilation
-    down = [(x.shape[1 + i] - how.extent(i)) // how.stride[i] + 1 for i in (0, 1)]
-    strides = (c * one, along, s * how.stride[0], t * how.stride[1], s * d, t * e, one)
-    shape = (how.groups, b, *down, *how.kernel, c)
-    return as_strided(x, shape, strides, writeable=False)
-
-
-def _columns(x: Images, how: _Geometry, y: Images) -> Iterator[tuple[Images, Images]]:
-    """Pairs of columns (groups, n, h·w·C/groups) and the n pixels of y (groups, B·H'·W', ·)."""
-    patches = _patches(_padded(x, how.padding), how)
-    g, b, h, v, *kernel = patches.shape
-    if how.kernel == (1, 1) and how.stride == (1, 1):
-        yield patches.reshape(g, b * h * v, -1) if b else patches.reshape(g, 0, kernel[2]), y
-        return
-    images = min(_images_at_a_time(math.prod(patches.shape[2:]) * g), b)
-    buffer = _buffer(images, patches)
-    for start in range(0, b, max(images, 1)):
-        some = patches[:, start : start + images]
-        columns = buffer[:, : some.shape[1]]
-        columns[...] = some
-        n = some.shape[1] * h * v
-        yield columns.reshape(g, n, math.prod(kernel)), y[:, start * h * v : start * h * v + n]
-
-
-def _buffer(images: int, patches: Images) -> Images:
-    """Room for the columns of some images; what is a longer run in the patches is one here."""
-    g, _, h, v, *kernel = patches.shape
-    if kernel[1] * kernel[2] >= v:
-        return np.empty((g, images, h, v, *kernel), patches.dtype)
-    return np.empty((g, *kernel, images, h, v), patches.dtype).transpose(0, 4, 5, 6, 1, 2, 3)
-
-
-def _images_at_a_time(numbers: int) -> int:
-    return max(1, _COLUMNS // max(numbers, 1))
-
-
-def _by_group(y: Images, groups: int) -> Images:
-    """Contiguous y (B, H, W, O) as (groups, B·H·W, O/groups), the same memory."""
-    pixels = math.prod(y.shape[:3])
-    return np.swapaxes(y.reshape(pixels, groups, y.shape[3] // groups), 0, 1)
-
-
-def _as_matrices(w: Images, groups: int) -> Images:
-    """Kernels (O, C/groups, h, w) as (groups, h·w·C/groups, O/groups)."""
-    o, c, h, v = w.shape
-    split = w.reshape(groups, o // groups, c, h, v).transpose(0, 3, 4, 2, 1)
-    return split.reshape(groups, h * v * c, o // groups)
-
-
-def _from_matrices(m: Images, shape: tuple[int, int, int, int]) -> Images:
-    o, c, h, v = shape
-    return m.reshape(len(m), h, v, c, o // len(m)).transpose(0, 4, 3, 1, 2).reshape(shape)
-
-
 # Arguments
 
 
-def _geometry(w: Images, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> _Geometry:
-    o, _, *kernel = _axes("w", w, 4)
+def _geometry(shape: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> _Geometry:
+    if len(shape) != 4:
+        raise InputError(f"w must have 4 axes, got {len(shape)}")
+    o, _, *kernel = shape
     groups = whole("groups", groups, 1)
     if o % groups:
         raise InputError(f"w must have a multiple of {groups} output channels, got {o}")

@@ -164,7 +164,7 @@ def geometries(n: int, seed: int = 14) -> Iterator[dict[str, Any]]:
         if (size + 2 * padding < dilation * (kernel - 1) + 1).any():
             continue
         n -= 1
-        c, o, b = (int(i) for i in rng.integers(1, 4, 3))
+        b, (c, o) = int(rng.integers(1, 4)), rng.choice([1, 2, 3, 6], 2).tolist()
         yield {
             "x": (b - 1 if n % 7 == 0 else b, c * groups, *size.tolist()),
             "w": (o * groups, c, *kernel.tolist()),
@@ -179,7 +179,7 @@ def geometries(n: int, seed: int = 14) -> Iterator[dict[str, Any]]:
 
 def _convolutions(torch: Any) -> Iterator[Case]:
     t, rng = torch, np.random.default_rng(15)
-    for g in geometries(24):
+    for g in geometries(40):
         x, w, how = rng.normal(size=g["x"]), rng.normal(size=g["w"]), g["how"]
         y = rng.normal(size=F.conv2d(x, w, **how).shape)
         label = f"{g['x']}{g['w']}{tuple(how.values())}"
