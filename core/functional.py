@@ -169,12 +169,12 @@ def bernoulli_log_prob(x: Any, logits: Any) -> Any:
 
 
 def normal_log_prob(x: Array, mean: Array, log_std: Array) -> Array:
-    """log N(x; mean, e^(2·log_std)), elementwise, in nats.
+    """log N(x; mean, e^(2·log_std)), elementwise, in nats. Python numbers adopt the dtype of x.
 
-    >>> normal_log_prob(np.array([0.0]), 0.0, np.array([0.0])).round(3)
+    >>> normal_log_prob(np.array([0.0]), 0.0, 0.0).round(3)
     array([-0.919])
     """
-    u = (x - mean) * np.exp(-log_std)
+    u = (x - mean) * _of(math.exp, np.exp, -log_std)
     return -0.5 * (u * u) - log_std - 0.5 * math.log(2 * math.pi)
 
 

@@ -3,11 +3,12 @@
 A learner holds a model and what must be remembered between its steps; `core.train.fit` drives it.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,11 @@ from core.optim import EMA, Diverged, Optimiser, Schedule
 from core.random import Generator
 from core.samples import take
 from core.state import join, parameters, part
-from core.tensor import no_grad, value
+from core.tensor import Tensor, no_grad, value
 
 Arrays = dict[str, NDArray[Any]]
+Loss = Callable[..., Any]
+"""(x, y=None, rng=None) → one number: of rows x (B, …), labels y or None, and noise."""
 
 OPTIMISERS: dict[str, type[Optimiser]] = {
     "sgd": optim.SGD,
@@ -108,24 +111,25 @@ class Learner:
 
 
 class GradientLearner(Learner):
-    """A gradient step on `model.loss(x, y, rng)`, or on each of `model.objectives()` in turn.
+    """A gradient step on each of the model's `objectives` in turn, with an optimiser of its own.
 
-    objectives() gives pairs (loss function, its parameters by name), each with an optimiser of its
-    own; a step of one leaves the others' parameters alone (GAN: discriminator, then generator).
+    A step of one leaves the others' parameters alone (GAN: discriminator, then generator). A model
+    that has `advance()` is told when a step begins: what it follows without a gradient goes on.
     """
 
     def __init__(self, model: Any, settings: TrainSettings) -> None:
         super().__init__(model, settings)
         self.batch_size = settings.batch_size
-        whole = parameters(model)
-        self.objectives = (
-            model.objectives() if hasattr(model, "objectives") else [(model.loss, whole)]
-        )
+        self.objectives = objectives(model)
         self.optimisers = [make_optimiser(params, settings) for _, params in self.objectives]
-        self.ema = None if settings.ema_decay is None else EMA(whole, settings.ema_decay)
+        self.ema = (
+            None if settings.ema_decay is None else EMA(parameters(model), settings.ema_decay)
+        )
 
     def step(self, x: Any, y: Any, rng: Generator, scale: float) -> list[float]:
         """One update of every objective's parameters; raises Diverged before a bad one."""
+        if hasattr(self.model, "advance"):
+            self.model.advance()
         losses = [
             self._descend(loss, params, optimiser, (x, y, rng), scale)
             for (loss, params), optimiser in zip(self.objectives, self.optimisers, strict=True)
@@ -197,37 +201,54 @@ def make_optimiser(params: Mapping[str, Any], settings: TrainSettings) -> Optimi
     return made
 
 
+def objectives(model: Any) -> list[tuple[Loss, Mapping[str, Tensor]]]:
+    """What a model trains on: `model.objectives()` if it has several, else its loss.
+
+    A list of pairs, a loss and the parameters by name that are to make it small.
+    """
+    if hasattr(model, "objectives"):
+        return list(model.objectives())
+    return [(loss_of(model), parameters(model))]
+
+
+def loss_of(model: Any) -> Loss:
+    """`model.loss`; for an explicit model without one, −mean log p(x), or −mean log p(x|y)."""
+    return cast(Loss, model.loss) if hasattr(model, "loss") else _negative_log_prob(model)
+
+
+def _negative_log_prob(model: Any) -> Loss:
+    conditional = "y" in inspect.signature(model.log_prob).parameters
+
+    def loss(x: Any, y: Any = None, rng: Generator | None = None) -> Any:
+        return -np.mean(model.log_prob(x, y) if conditional else model.log_prob(x))
+
+    return loss
+
+
 def can_validate(model: Any) -> bool:
     """Whether `mean_loss` has something to compute: a GAN's loss, say, measures nothing."""
-    return _loss_of(model) is not None
+    return _evaluation_of(model) is not None
 
 
 def mean_loss(model: Any, x: Any, y: Any, *, seed: int = 0) -> float | None:
-    """Mean over the rows of model.validation_loss, or loss, or −log_prob, whichever exists first.
+    """Mean over the rows of model.validation_loss, or −log_prob, or loss, whichever exists first.
 
     Draws the same noise at every call. None if there are no rows, or none of the three.
     """
-    rng, loss = Generator(seed, stream="evaluate"), _loss_of(model)
+    rng, loss = Generator(seed, stream="evaluate"), _evaluation_of(model)
     if loss is None or len(x) == 0:
         return None
     total = 0.0
     for start in range(0, len(x), _EVALUATED):
         rows = slice(start, start + _EVALUATED)
-        batch = x[rows]
-        total += loss(batch, take(y, rows), rng) * len(batch)
+        with no_grad():
+            total += float(value(loss(x[rows], take(y, rows), rng))) * len(x[rows])
     return total / len(x)
 
 
-def _loss_of(model: Any) -> Callable[[Any, Any, Generator], float] | None:
+def _evaluation_of(model: Any) -> Loss | None:
     if hasattr(model, "validation_loss"):
-        return lambda x, y, rng: float(value(model.validation_loss(x, y, rng)))
-    if hasattr(model, "loss"):
-        return lambda x, y, rng: float(_plainly(model.loss, x, y, rng))
+        return cast(Loss, model.validation_loss)
     if hasattr(model, "log_prob"):
-        return lambda x, y, rng: -float(np.mean(_plainly(model.log_prob, x)))
-    return None
-
-
-def _plainly(function: Callable[..., Any], *args: Any) -> Any:
-    with no_grad():
-        return value(function(*args))
+        return _negative_log_prob(model)
+    return cast(Loss, model.loss) if hasattr(model, "loss") else None

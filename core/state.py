@@ -39,6 +39,8 @@ def load_state(
 ) -> None:
     """Write `arrays` into the model's Tensors and ndarrays, in place: all of them or none.
 
+    Then what follows from them is made anew: an object with a method `_derive` is told.
+
     Raises CheckpointError, beginning with `source`, if a name is missing or unknown, a shape or
     dtype differs, an array holds NaN, or a Tensor's array holds an infinity.
     """
@@ -48,6 +50,18 @@ def load_state(
         _check_array(leaf, arrays[name], f"{source}: {name}")
     for name, leaf in leaves.items():
         leaf[...] = arrays[name]
+    _derive(model, set())
+
+
+def _derive(item: Any, seen: set[int]) -> None:
+    """Call `_derive()` of the parts first, then of the whole, wherever it is a method."""
+    if isinstance(item, (*_OPAQUE, Tensor, np.ndarray)) or id(item) in seen:
+        return
+    seen.add(id(item))
+    for _, child in _children(item):
+        _derive(child, seen)
+    if callable(derive := getattr(item, "_derive", None)):
+        derive()
 
 
 def describe(model: object) -> str:

@@ -94,7 +94,9 @@ LEARNS_BY = {"counts": "fit", "em": "em_step"}
 """Method by which a class says that it needs no gradient."""
 
 
-# What a model owes, by what it is. Constructors are (what the data give, *, sizes, seed, dtype).
+# What a model owes, by its kind. A class constructs as (what the data give, *, sizes, seed, dtype):
+# by position only what follows from the data and has no default, by name everything that has one.
+# Where a model is conditional, `log_prob` and `sample` take `y=None` as well.
 
 
 @runtime_checkable
@@ -102,20 +104,66 @@ class Samples(Protocol):
     """Every model."""
 
     def sample(self, n: int, *, seed: int = 0) -> Any:
-        """n draws (n, …), the same for a seed; with `y=None` too where the model is conditional."""
+        """n draws (n, …), the same for a seed."""
 
 
 @runtime_checkable
 class Explicit(Samples, Protocol):
-    """A model whose likelihood can be computed. Its training loss, unless it has one, is −mean."""
+    """A likelihood that can be computed. Without a `loss` of its own, it trains on its mean."""
 
     def log_prob(self, x: Array) -> Array:
-        """log p(x) in nats, (B,), of x (B, …); `(x, y=None)` where the model is conditional."""
+        """log p(x) in nats, (B,), of x (B, …)."""
+
+
+@runtime_checkable
+class Counts(Explicit, Protocol):
+    """What it knows, it has counted."""
+
+    def fit(self, x: Array, y: Any = None) -> Any:
+        """Count x (B, …), with labels y (B,) where the model is conditional; returns the model."""
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """It knows p(y | x)."""
+
+    def predict_proba(self, x: Array) -> Array:
+        """p(y | x), (B, classes)."""
+
+    def predict(self, x: Array) -> Array:
+        """The most probable class of each x, (B,)."""
+
+
+@runtime_checkable
+class Infers(Protocol):
+    """It knows p(z | x), of a z that has few values."""
+
+    def posterior(self, x: Array) -> Array:
+        """p(z | x), (B, values of z)."""
+
+
+@runtime_checkable
+class Chain(Explicit, Protocol):
+    """One variable after another: p(x) = Π p(x_i | x_<i)."""
+
+    def conditionals(self, x: Array) -> Array:
+        """Every p(x_i | x_<i) at once, of x (B, dim): logits, (B, dim) for bits."""
+
+
+@runtime_checkable
+class Invertible(Explicit, Protocol):
+    """x = g(z), with an inverse and a determinant."""
+
+    def forward(self, z: Array) -> tuple[Array, Array]:
+        """z (B, …) → x (B, …) and log |det ∂x/∂z| (B,)."""
+
+    def inverse(self, x: Array) -> tuple[Array, Array]:
+        """x (B, …) → z (B, …) and log |det ∂z/∂x| (B,)."""
 
 
 @runtime_checkable
 class Bounded(Samples, Protocol):
-    """A model with a lower bound on its likelihood."""
+    """A lower bound on the likelihood."""
 
     def elbo(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
         """A lower bound on log p(x) in nats, (B,), estimated with the noise of `rng`."""
@@ -125,22 +173,24 @@ class Bounded(Samples, Protocol):
 
 
 @runtime_checkable
-class Counts(Explicit, Protocol):
-    """A model that is learned by counting."""
+class Plays(Samples, Protocol):
+    """Several players with losses of their own."""
 
-    def fit(self, x: Array, y: Any = None) -> Any:
-        """Count x (B, …), with labels y (B,) where the model is conditional; returns the model."""
+    def objectives(self) -> list[tuple[Callable[..., Array], dict[str, Any]]]:
+        """Each player's loss (x, y=None, rng=None) and its parameters by name."""
 
 
-@runtime_checkable
-class Classifies(Protocol):
-    """A model that knows p(y | x)."""
-
-    def predict_proba(self, x: Array) -> Array:
-        """p(y | x), (B, classes)."""
-
-    def predict(self, x: Array) -> Array:
-        """The most probable class of each x, (B,)."""
+OWES: dict[str, tuple[type, ...]] = {
+    "histogram": (Counts,),
+    "class-conditional": (Counts, Classifies),
+    "mixture": (Explicit, Infers),
+    "autoregressive": (Chain,),
+    "flow": (Invertible,),
+    "latent": (Bounded,),
+    "diffusion": (Bounded,),
+    "adversarial": (Plays,),
+}
+"""Kind → the Protocols that its models meet."""
 
 
 # Constructor arguments that follow from a data set

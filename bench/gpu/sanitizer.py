@@ -65,8 +65,8 @@ def drive() -> None:
     from kernels import masked_attention
     from kernels.diffusion.twin_triton import diffusion_step, diffusion_step_, pack
     from kernels.philox.twin_triton import normal, uniform
+    from reference.diffusion.samplers import ddpm_coefficients
     from reference.operations import masks
-    from reference.operations.diffusion_step import ddpm_coefficients
 
     rng = np.random.default_rng(0)
     for Q, K, D in ((113, 203, 64), (70, 70, 128), (1, 1500, 64)):

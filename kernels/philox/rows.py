@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from core import random
-from kernels.calls import Arguments
-from kernels.table import Op
+from kernels.table import Arguments, Op
 
 Dims = Mapping[str, int]
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -104,7 +103,7 @@ _FLOATS = ("float32", "float64")
 ROWS = [
     Op(
         name="bits",
-        mission=("K6",),
+        rows=("K6",),
         definition="core.random:bits",
         twins={
             "numba": "kernels.philox.twin_numba:bits",
@@ -122,7 +121,7 @@ ROWS = [
     ),
     Op(
         name="uniform",
-        mission=("K6",),
+        rows=("K6",),
         definition="core.random:uniform",
         twins={
             "numba": "kernels.philox.twin_numba:uniform",
@@ -141,7 +140,7 @@ ROWS = [
     ),
     Op(
         name="normal",
-        mission=("K6",),
+        rows=("K6",),
         definition="core.random:normal",
         twins={
             "numba": "kernels.philox.twin_numba:normal",

@@ -28,15 +28,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from core import Array, Tensor, grad, no_grad
-from core.checks import real
-from core.errors import InputError
-from core.functional import linear, relu, softplus
-from core.random import Generator, normal
+from core import Array, Tensor, no_grad
+from core.checks import float_dtype, number, one_of, real, whole
+from core.checks import sizes as widths
+from core.functional import leaky_relu, relu, softplus
+from core.model import Described, draws
+from core.random import Generator, checked_generator, normal
 from core.state import parameters
-from reference.layers import MLP, Linear
+from reference.adversarial.penalties import gradient_penalty, r1_penalty
+from reference.layers import MLP, SpectralNorm
 
-Objective = tuple[Callable[[Any, Any, Generator], Array], dict[str, Tensor]]
+Objective = tuple[Callable[..., Array], dict[str, Tensor]]
 
 
 def real_loss(logits: Array) -> Array:
@@ -55,93 +57,52 @@ GENERATOR_LOSSES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def squared_slope(f: Callable[[Array], Array], x: Any) -> Array:
-    """‖∇_x f(x)‖² at each row of the array x (B, dim), (B,), differentiable in f's parameters."""
-    x = Tensor(x)
-    (slope,) = grad(np.sum(f(x)), [x], create_graph=True)  # (B, dim)
-    return np.sum(slope * slope, axis=1)
-
-
-def r1_penalty(f: Callable[[Array], Array], x: Any) -> Array:
-    """½ E‖∇f(x)‖² over the rows of x (B, dim)."""
-    return 0.5 * np.mean(squared_slope(f, x))
-
-
-def gradient_penalty(f: Callable[[Array], Array], x_hat: Any) -> Array:
-    """E(‖∇f(x̂)‖ − 1)² over the rows of x̂ (B, dim)."""
-    return np.mean(np.square(np.sqrt(squared_slope(f, x_hat)) - 1))
-
-
-def power_iteration(W: Any, v: Any) -> tuple[Any, Any]:
-    """One step towards the leading singular vectors, u (n,) and v (m,), of W (n, m).
-
-    Miyato et al., Algorithm 1. From then on uᵀWv approaches σ_max(W) from below.
-    """
-    u = W @ v
-    u = u / np.linalg.norm(u)
-    v = u @ W
-    return u, v / np.linalg.norm(v)
-
-
-def leaky_relu(x: Array) -> Array:
+def leaky(x: Array) -> Array:
     """max(x, x/5): the discriminator must have a slope everywhere, to be followed."""
-    return np.maximum(x, 0.2 * x)
+    return leaky_relu(x, 0.2)
 
 
-class SpectralLinear(Linear):
-    """x ↦ x W/σ(W) + b, with σ(W) = uᵀWv followed by power iteration. v (n_out,) is state."""
-
-    def __init__(self, layer: Linear, rng: Generator) -> None:
-        self.W, self.b = layer.W, layer.b
-        self.v = rng.normal((1, self.b.size), dtype=self.b.dtype)[0]
-
-    def __call__(self, x: Array) -> Array:
-        """x (…, n_in) → (…, n_out). u and v count as constants in the derivative (their Eq. 12)."""
-        u, _ = power_iteration(self.W.data, self.v)
-        sigma = np.sum((u @ self.W) * self.v)
-        return linear(x, self.W / sigma, self.b)
-
-    def follow(self) -> None:
-        """One more power iteration, to keep up with a W that has changed."""
-        self.v[...] = power_iteration(self.W.data, self.v)[1]
-
-
-class GAN:
+class GAN(Described):
     """Samples x = G(z) (B, dim), z ~ N(0, I) (B, latent); G and D are multilayer perceptrons.
 
+    bounded: the data lie in [−1, 1], and so do the samples; what G puts beyond is moved to the end.
     hidden: widths of the hidden layers, of G and of D alike.
     loss: "non-saturating" or "minimax". penalty: "r1", "gradient" or None, with weight `gamma`.
     spectral_norm: whether D's layers are divided by their largest singular value.
-    bounded: the data lie in [−1, 1], and so do the samples; what G puts beyond is moved to the end.
 
-    Raises InputError for an unknown loss or penalty.
+    >>> model = GAN(2, latent=2, hidden=[8])
+    >>> model
+    GAN(dim=2, bounded=False, latent=2, hidden=(8,), penalty='r1', gamma=1.0), 75 parameters
+    >>> model.sample(3, seed=1).shape
+    (3, 2)
+    >>> [f"{loss.__name__} of {len(params)} arrays" for loss, params in model.objectives()]
+    ['discriminator_loss of 4 arrays', 'generator_loss of 4 arrays']
     """
 
     def __init__(
         self,
         dim: int,
+        *,
+        bounded: bool = False,
         latent: int = 32,
         hidden: Sequence[int] = (256, 256),
         loss: str = "non-saturating",
         penalty: str | None = "r1",
         gamma: float = 1.0,
         spectral_norm: bool = False,
-        bounded: bool = False,
-        *,
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
-        if loss not in GENERATOR_LOSSES:
-            raise InputError(f"loss must be one of {', '.join(GENERATOR_LOSSES)}, got {loss!r}")
-        if penalty not in ("r1", "gradient", None):
-            raise InputError(f"penalty must be 'r1', 'gradient' or None, got {penalty!r}")
-        self.dim, self.latent, self.bounded, self.dtype = dim, latent, bounded, dtype
-        self.loss_of_fakes, self.penalty, self.gamma = GENERATOR_LOSSES[loss], penalty, gamma
+        self.dim, self.latent = whole("dim", dim, 1), whole("latent", latent, 1)
+        self.hidden, self.bounded = widths("hidden", hidden), bounded
+        self.loss_of_fakes = GENERATOR_LOSSES[one_of("loss", loss, GENERATOR_LOSSES)]
+        self.penalty = one_of("penalty", penalty, ("r1", "gradient", None))
+        self.gamma, self.dtype = number("gamma", gamma, least=0), float_dtype(dtype)
         rng, gain = Generator(seed, stream="init"), math.sqrt(2)
-        self.G = MLP((latent, *hidden, dim), rng, activation=relu, gain=gain, dtype=dtype)
-        self.D = MLP((dim, *hidden, 1), rng, activation=leaky_relu, gain=gain, dtype=dtype)
+        self.G = MLP((latent, *self.hidden, dim), rng, activation=relu, gain=gain, dtype=dtype)
+        self.D = MLP((dim, *self.hidden, 1), rng, activation=leaky, gain=gain, dtype=dtype)
         if spectral_norm:
-            self.D.layers = [SpectralLinear(layer, rng) for layer in self.D.layers]
+            self.D.layers = [SpectralNorm(layer, rng) for layer in self.D.layers]
 
     def generate(self, z: Array) -> Array:
         """G(z): z (B, latent) → x (B, dim)."""
@@ -159,31 +120,36 @@ class GAN:
             (self.generator_loss, parameters(self.G)),
         ]
 
-    def discriminator_loss(self, x: Any, y: Any, rng: Generator) -> Array:
-        """−V(D, G) and the penalty, on data x (B, dim) and as many samples; labels are not used."""
-        z = rng.normal((len(real(x, self.dim)), self.latent), dtype=x.dtype)
-        with no_grad():
-            fake = self.generate(z)
+    def advance(self) -> None:
+        """What begins a turn: D's norms are followed by one more power iteration."""
         for layer in self.D.layers:
-            if isinstance(layer, SpectralLinear):
+            if isinstance(layer, SpectralNorm):
                 layer.follow()
-        loss = np.mean(real_loss(self.logits(x))) + np.mean(fake_loss(self.logits(fake)))
+
+    def discriminator_loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
+        """−V(D, G) and the penalty, on data x (B, dim) and as many samples; labels are not used."""
+        x, rng = real(x, self.dim, self.dtype), checked_generator(rng)
+        with no_grad():
+            fake = self.generate(rng.normal((len(x), self.latent), dtype=self.dtype))
+        loss = np.mean(real_loss(self.logits(x))) + np.mean(fake_loss(self.logits(fake)))  # −Eq. 1
         if self.penalty == "r1":
             return loss + self.gamma * r1_penalty(self.logits, x)
         if self.penalty == "gradient":
-            u = rng.uniform((len(x), 1), dtype=x.dtype)
+            u = rng.uniform((len(x), 1), dtype=self.dtype)
             return loss + self.gamma * gradient_penalty(self.logits, u * x + (1 - u) * fake)
         return loss
 
-    def generator_loss(self, x: Any, y: Any, rng: Generator) -> Array:
+    def generator_loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
         """What G minimises, on as many samples as there are data; nothing else of x is used."""
-        z = rng.normal((len(x), self.latent), dtype=x.dtype)
+        z = checked_generator(rng).normal(
+            (len(real(x, self.dim, self.dtype)), self.latent), dtype=self.dtype
+        )
         return np.mean(self.loss_of_fakes(self.logits(self.generate(z))))
 
+    @draws
     def sample(self, n: int, *, seed: int = 0) -> Any:
         """n samples (n, dim)."""
-        with no_grad():
-            return self.generate(normal(seed, (n, self.latent), stream="latent", dtype=self.dtype))
+        return self.generate(normal(seed, (n, self.latent), stream="latent", dtype=self.dtype))
 
     def __getattr__(self, name: str) -> NoReturn:
         """Asked for something that isn't there, such as a likelihood."""

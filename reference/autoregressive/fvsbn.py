@@ -19,17 +19,27 @@ from typing import Any
 import numpy as np
 
 from core import Array, Tensor, value
-from core.checks import binary, ordering, whole
+from core.checks import binary, float_dtype, ordering, whole
 from core.functional import bernoulli_log_prob, sigmoid
+from core.model import Described, draws
 from core.operation import operation
-from core.random import Generator, uniform
+from core.random import uniform
 
 
-class FVSBN:
+class FVSBN(Described):
     """Distribution of binary x (B, dim).
 
     order: the variables from first to last; 0, 1, …, dim − 1 if not given.
     The likelihood is concave, so W and b start at 0, and `seed` has nothing to choose.
+
+    >>> model = FVSBN(3)
+    >>> model
+    FVSBN(dim=3), 12 parameters
+    >>> model.log_prob(np.array([[1, 0, 1]]))  # W = b = 0: three fair coins, −3 ln 2
+    Tensor([-2.0794415], dtype=float32)
+    >>> model.sample(2, seed=1)
+    array([[1., 1., 0.],
+           [0., 1., 1.]], dtype=float32)
     """
 
     def __init__(
@@ -40,32 +50,27 @@ class FVSBN:
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
-        self.dim, self.dtype = whole("dim", dim, 1), dtype
+        self.dim, self.dtype = whole("dim", dim, 1), float_dtype(dtype)
         self.order = ordering("order", order, dim)  # (D,)
         self.W = Tensor(np.zeros((dim, dim), dtype))  # row i: weights of the past of x_i
         self.b = Tensor(np.zeros(dim, dtype))
 
     def conditionals(self, x: Array) -> Array:
         """Logits of p(x_i = 1 | x_<i), (B, dim), for every i at once, of x (B, dim)."""
-        return binary(x, self.dim) @ (self._past() * self.W).T + self.b
+        rank = np.argsort(self.order)
+        past = (rank[None, :] < rank[:, None]).astype(self.dtype)  # (D, D): 1 where "j < i"
+        return binary(x, self.dim, self.dtype) @ (past * self.W).T + self.b
 
     def log_prob(self, x: Array) -> Array:
         """log p(x) in nats, (B,), of x (B, dim)."""
+        x = binary(x, self.dim, self.dtype)
         return np.sum(bernoulli_log_prob(x, self.conditionals(x)), axis=-1)
 
-    def loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
-        """Mean negative log-likelihood of a batch, in nats; labels and rng are not used."""
-        return -np.mean(self.log_prob(x))
-
+    @draws
     def sample(self, n: int, *, seed: int = 0) -> Any:
         """n draws (n, dim), one variable after another."""
         u = uniform(seed, (n, self.dim), dtype=self.dtype)
         return fvsbn_sample(u, value(self.W), value(self.b), self.order)
-
-    def _past(self) -> Any:
-        """M_ij = 1 if x_j comes before x_i, (D, D)."""
-        rank = np.argsort(self.order)
-        return (rank[None, :] < rank[:, None]).astype(self.dtype)
 
 
 @operation

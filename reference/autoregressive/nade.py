@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from core import Array, Tensor, value
-from core.checks import binary, ordering, whole
+from core.checks import binary, float_dtype, ordering, whole
 from core.functional import bernoulli_log_prob, sigmoid
+from core.model import Described, draws
 from core.operation import operation
 from core.random import Generator, uniform
 
@@ -31,24 +32,30 @@ BLOCK = 2**20
 """Hidden activations that are computed together: what bounds the memory of scoring."""
 
 
-class NADE:
+class NADE(Described):
     """Distribution of binary x (B, dim) with `hidden` units.
 
     order: the variables from first to last; 0, 1, …, dim − 1 if not given.
     W and V are (dim, hidden), a row for each variable, in order: W[i] is the paper's W_{·,i}.
+
+    >>> model = NADE(3, hidden=2)
+    >>> model
+    NADE(dim=3, hidden=2), 17 parameters
+    >>> model.log_prob(np.array([[1, 0, 1]])).shape, model.sample(2, seed=1).shape
+    ((1,), (2, 3))
     """
 
     def __init__(
         self,
         dim: int,
-        hidden: int = 100,
         *,
+        hidden: int = 100,
         order: Sequence[int] | None = None,
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
         self.dim, self.hidden = whole("dim", dim, 1), whole("hidden", hidden, 1)
-        self.dtype = dtype
+        self.dtype = float_dtype(dtype)
         self.order = ordering("order", order, dim)  # (D,)
         rng = Generator(seed, stream="init")
         self.W = Tensor(rng.normal((dim, hidden), dtype=dtype) / math.sqrt(dim))
@@ -61,25 +68,11 @@ class NADE:
 
         Without a graph, memory stays bounded however large B: rows are computed in blocks.
         """
-        x = binary(x, self.dim)[:, self.order]
+        x = binary(x, self.dim, self.dtype)[:, self.order]
         rows = max(1, BLOCK // (self.dim * self.hidden))
         starts = range(0, max(1, len(x)), rows)
         logits = np.concatenate([self._logits(x[i : i + rows]) for i in starts])
         return logits[:, np.argsort(self.order)]
-
-    def log_prob(self, x: Array) -> Array:
-        """log p(x) in nats, (B,), of x (B, dim)."""
-        return np.sum(bernoulli_log_prob(x, self.conditionals(x)), axis=-1)
-
-    def loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
-        """Mean negative log-likelihood of a batch, in nats; labels and rng are not used."""
-        return -np.mean(self.log_prob(x))
-
-    def sample(self, n: int, *, seed: int = 0) -> Any:
-        """n draws (n, dim), one variable after another."""
-        u = uniform(seed, (n, self.dim), dtype=self.dtype)
-        W, V, b, c = (value(p) for p in (self.W, self.V, self.b, self.c))
-        return nade_sample(u, W, V, b, c, self.order)
 
     def _logits(self, x: Array) -> Array:
         """The recursion as a cumulative sum: c is the weight of a first input that is always 1."""
@@ -87,6 +80,18 @@ class NADE:
         W = np.concatenate([self.c[None, :], self.W[:-1]])  # (D, H)
         a = np.cumsum(x[:, :, None] * W, axis=1)  # (B, D, H)
         return self.b + np.sum(self.V * sigmoid(a), axis=-1)
+
+    def log_prob(self, x: Array) -> Array:
+        """log p(x) in nats, (B,), of x (B, dim)."""
+        x = binary(x, self.dim, self.dtype)
+        return np.sum(bernoulli_log_prob(x, self.conditionals(x)), axis=-1)
+
+    @draws
+    def sample(self, n: int, *, seed: int = 0) -> Any:
+        """n draws (n, dim), one variable after another."""
+        u = uniform(seed, (n, self.dim), dtype=self.dtype)
+        W, V, b, c = (value(p) for p in (self.W, self.V, self.b, self.c))
+        return nade_sample(u, W, V, b, c, self.order)
 
 
 @operation

@@ -23,6 +23,7 @@ import numpy as np
 from core import Array
 from core.checks import categories, number, numbers, some, whole
 from core.errors import InputError
+from core.model import Described
 from core.random import uniform
 from reference.counting.frequencies import MOST_CELLS, fitted
 from reference.operations.histogram import histogram_nd
@@ -30,7 +31,7 @@ from reference.operations.histogram import histogram_nd
 Each = float | Sequence[float] | None  # one number for all coordinates, or one for each
 
 
-class Histogram:
+class Histogram(Described):
     """Piecewise constant density of x (B, dim); cells are [a, b), the last of each axis [a, b].
 
     The support is given in one of three ways, or left to the first fit:

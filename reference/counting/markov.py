@@ -20,6 +20,7 @@ import numpy as np
 from core import Array
 from core.checks import categories, number, some, whole
 from core.errors import InputError
+from core.model import Described
 from core.operation import operation
 from core.random import uniform
 from reference.counting.frequencies import MOST_CELLS, draw, fitted, log_frequencies
@@ -38,7 +39,7 @@ def num_parameters(dim: int, order: int, levels: int = 2) -> int:
     return int(K**d - 1 + (m - d) * (K - 1) * K**d)
 
 
-class MarkovTable:
+class MarkovTable(Described):
     """p(x) of x (B, dim) with values 0, …, levels − 1, each given the `order` before it.
 
     alpha: pseudo-count of every value in every context; with 0 (maximum likelihood) what was never
@@ -126,7 +127,7 @@ class MarkovTable:
         return (c * self.levels + x_j) % self.levels**self.order
 
 
-class HomogeneousChain:
+class HomogeneousChain(Described):
     """A first-order chain with one transition table for all positions: K² − 1 free parameters.
 
     alpha, dtype: as in MarkovTable.

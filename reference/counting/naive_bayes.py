@@ -22,11 +22,12 @@ from core import Array
 from core.checks import categories, labels, number, some, whole
 from core.errors import InputError
 from core.functional import logsumexp
+from core.model import Described
 from core.random import uniform
 from reference.counting.frequencies import draw, fitted, log_frequencies, posterior
 
 
-class NaiveBayes:
+class NaiveBayes(Described):
     """Bayes' rule: all that doesn't depend on what p(x_j | y) looks like.
 
     dim: features. classes: y is one of 0, …, classes − 1. priors: p(y) of each class; None takes
@@ -52,13 +53,13 @@ class NaiveBayes:
         """Free parameters: classes − 1 for p(y) unless it is given, and those of the features."""
         return self._free() + (self.classes - 1 if self.priors is None else 0)
 
-    def fit(self, x: Array, y: Any) -> Any:
+    def fit(self, x: Array, y: Any = None) -> Any:
         """Count x (B, dim) with labels y (B,), forgetting what was counted before."""
         x, y = self._read(some(x)), labels(y, len(x), self.classes)
         self._forget()
         return self.partial_fit(x, y)
 
-    def partial_fit(self, x: Array, y: Any) -> Any:
+    def partial_fit(self, x: Array, y: Any = None) -> Any:
         """Count x (B, dim) with labels y (B,) on top of what was counted before."""
         x, y = self._read(x), labels(y, len(x), self.classes)
         self._count(x, y)

@@ -1,7 +1,11 @@
-"""The forward chain of diffusion models, its reversal given the data, and the bound's Gaussians.
+"""The forward chain of diffusion models: how much noise, and when.
 
     q(x_t | x_{t−1}) = N(√(1−β_t) x_{t−1}, β_t I),    t = 1 … T                           (Eq. 2)
     q(x_t | x_0)     = N(√ᾱ_t x_0, (1−ᾱ_t) I),        α_t = 1 − β_t,  ᾱ_t = ∏_{s≤t} α_s    (Eq. 4)
+
+and backwards, where the data are known, by Bayes' rule:
+
+    q(x_{t−1} | x_t, x_0) = N(μ̃_t(x_t, x_0), β̃_t I)                                      (Eq. 6)
 
 Ho, Jain & Abbeel, Denoising Diffusion Probabilistic Models (2020), whose equations are numbered
 here; cosine schedule: Nichol & Dhariwal 2021, Eq. 17. MISSION rows D1, D2.
@@ -16,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core import Array, special, value
-from core.errors import InputError
+from core import Array
+from core.checks import one_of, whole
 
 BETA_MAX = 0.999
 """No β_t is larger: a step that forgets everything could not be undone (Nichol & Dhariwal)."""
@@ -28,6 +32,12 @@ class Schedule:
     """β_t, α_t and ᾱ_t as float64 arrays (T+1,), indexed by the papers' t = 0 … T.
 
     Entry 0 stands for the data themselves: β_0 = 0, ᾱ_0 = 1.
+
+    >>> schedule = make_schedule("cosine", 4)
+    >>> schedule.alpha_bar.round(3)
+    array([1.   , 0.847, 0.494, 0.144, 0.   ])
+    >>> schedule.timesteps(2)
+    [4, 2, 0]
     """
 
     beta: NDArray[np.float64]
@@ -52,28 +62,35 @@ class Schedule:
         """The angle between x_t and the data: √ᾱ_t = cos φ_t, √(1−ᾱ_t) = sin φ_t."""
         return math.atan2(math.sqrt(1 - self.alpha_bar[t]), math.sqrt(self.alpha_bar[t]))
 
+    def signal_and_noise(self, t: Any, x: Array) -> tuple[Any, Any]:
+        """√ᾱ_t and √(1−ᾱ_t) as columns beside x (B, …).
+
+        t: integers in 0 … T, (B,) or one for all. In the dtype of x.
+        """
+        alpha_bar = self.alpha_bar[t]
+        column = (-1, *[1] * (x.ndim - 1))
+        signal, noise = (np.sqrt(a).astype(x.dtype) for a in (alpha_bar, 1 - alpha_bar))
+        return signal.reshape(column), noise.reshape(column)
+
     def add_noise(self, x_0: Array, eps: Array, t: Any) -> Array:
         """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε: a draw from q(x_t | x_0) if ε ~ N(0, I); Eq. 4.
 
-        x_0, eps: (B, D), the dtype of the result. t: integers in 0 … T, (B,) or one for all.
+        x_0, eps: (B, …), the dtype of the result. t: as in `signal_and_noise`.
         """
-        a = _column(np.sqrt(self.alpha_bar[t]), x_0)
-        b = _column(np.sqrt(1 - self.alpha_bar[t]), x_0)
-        return a * x_0 + b * eps  # (B, D)
+        signal, noise = self.signal_and_noise(t, x_0)
+        return signal * x_0 + noise * eps
 
     def posterior(self, x_0: Array, x_t: Array, t: int) -> tuple[Array, float]:
-        """Mean (B, D) and variance β̃_t of q(x_{t−1} | x_t, x_0); Eq. 6."""
-        a, b, variance = posterior_coefficients(self.alpha_bar[t], self.alpha_bar[t - 1])
-        return a * x_t + b * x_0, variance
+        """μ̃_t (B, …) and β̃_t of q(x_{t−1} | x_t, x_0); Eq. 6."""
+        a, b, beta_tilde = posterior_coefficients(self.alpha_bar[t], self.alpha_bar[t - 1])
+        return a * x_t + b * x_0, beta_tilde
 
     def timesteps(self, n: int | None = None) -> list[int]:
         """n + 1 times from T down to 0, evenly spaced: where a sampler of n steps stops by.
 
         The default n = T visits every time. Raises InputError unless 1 ≤ n ≤ T.
         """
-        n = self.T if n is None else n
-        if not 1 <= n <= self.T:
-            raise InputError(f"steps must be between 1 and T = {self.T}, got {n}")
+        n = self.T if n is None else whole("steps", n, 1, self.T)
         return [self.T * i // n for i in range(n, -1, -1)]
 
 
@@ -113,36 +130,6 @@ def make_schedule(name: str, T: int) -> Schedule:
 
     Raises InputError for another name or T < 2: one step of at most BETA_MAX can't reach noise.
     """
-    if name not in SCHEDULES:
-        raise InputError(f"schedule must be one of {', '.join(SCHEDULES)}, got {name!r}")
-    if T < 2:
-        raise InputError(f"steps must be at least 2, got {T}")
-    beta = np.concatenate([[0.0], SCHEDULES[name](T)])
+    betas = SCHEDULES[one_of("schedule", name, SCHEDULES)](whole("steps", T, 2))
+    beta = np.concatenate([[0.0], betas])
     return Schedule(beta, 1 - beta, np.cumprod(1 - beta))
-
-
-def normal_kl(mean: Array, variance: float, mean_p: Array, variance_p: float) -> Array:
-    """KL(N(mean, variance·I) ‖ N(mean_p, variance_p·I)) in nats, (B,), for means (B, dim)."""
-    ratio = variance / variance_p
-    squares = np.square(mean - mean_p) * (1 / variance_p)
-    return 0.5 * np.sum(squares + (ratio - 1 - math.log(ratio)), axis=1)
-
-
-def discretised_log_prob(x: Array, mean: Array, std: float, levels: int) -> Array:
-    """log of the mass that N(mean, std²) puts nearest to x, one of `levels` values in [−1, 1].
-
-    Eq. 13, elementwise, in nats. The outermost bins reach to ±∞, so the masses add up to 1.
-    """
-    half = 1 / (levels - 1)
-    lower = np.where(x < -1 + half, -math.inf, (x - half - mean) * (1 / std))
-    upper = np.where(x > 1 - half, math.inf, (x + half - mean) * (1 / std))
-    # Φ(upper) − Φ(lower) = Φ(−lower) − Φ(−upper): the smaller pair keeps all its digits.
-    flip = value(lower + upper) > 0
-    low, high = np.where(flip, -upper, lower), np.where(flip, -lower, upper)
-    log_cdf = special.log_ndtr
-    return log_cdf(high) + np.log1p(-np.exp(log_cdf(low) - log_cdf(high)))
-
-
-def _column(coefficient: Any, x: Array) -> Any:
-    """One coefficient per sample, or one for all, as a column beside x (B, …), in its dtype."""
-    return np.asarray(coefficient, x.dtype).reshape(-1, *[1] * (x.ndim - 1))

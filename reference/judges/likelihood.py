@@ -108,9 +108,9 @@ def _log_likelihoods(model: Any, x: Batch, y: Batch, seed: int) -> tuple[Array, 
     if hasattr(model, "importance_log_prob"):
         k = IMPORTANCE_SAMPLES
         name = f"importance-weighted, k = {k}"
-        return _in_batches(lambda b: model.importance_log_prob(b, k, rng), x), name
+        return _in_batches(lambda b: model.importance_log_prob(b, rng=rng, k=k), x), name
     if hasattr(model, "elbo"):
-        return _in_batches(lambda b: model.elbo(b, rng), x), "ELBO"
+        return _in_batches(lambda b: model.elbo(b, rng=rng), x), "ELBO"
     raise InputError(f"{type(model).__name__} is an implicit model: it has no likelihood")
 
 

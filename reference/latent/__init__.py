@@ -3,7 +3,8 @@
     p(x) = Σ_z p(z) p(x|z)   or   ∫ p(z) p(x|z) dz;      p(z|x) = p(z) p(x|z) / p(x)
 
 Where the sum can be done, EM climbs the likelihood (`bernoulli_mixture`); where the integral can't,
-a network proposes z and the likelihood is bounded (`vae`). MISSION rows L1 to L6.
+a network proposes z and the likelihood is bounded (`vae`, and for reals `gaussian_vae`). MISSION
+rows L1 to L6.
 """
 
 from reference.table import Demo, Model, dim
@@ -24,5 +25,14 @@ ROWS = [
         arguments=dim,
         demos=(Demo("digits", train={"epochs": 150, "batch_size": 32, "lr": 3e-3,
                                      "schedule": "cosine"}),),
+    ),
+    Model(
+        "gaussian-vae", "reference.latent.gaussian_vae:GaussianVAE", "latent", ("L5", "L2"),
+        "continuous",
+        title="Gaussian VAE", year=2013, parents=("vae",),
+        tiny={"dim": 2, "latent": 1, "hidden": [8]},
+        arguments=dim,
+        demos=(Demo("eight-gaussians", {"latent": 2, "hidden": [64, 64]},
+                    {"epochs": 40, "batch_size": 128, "lr": 3e-3, "schedule": "cosine"}),),
     ),
 ]  # fmt: skip

@@ -25,6 +25,7 @@ from core import Array
 from core.checks import categories, number, some, whole
 from core.errors import InputError
 from core.functional import logsumexp
+from core.model import Described
 from core.random import permutation, uniform
 from reference.counting.frequencies import draw, fitted, posterior
 
@@ -32,7 +33,7 @@ EPSILON = 1e-10
 """μ stays within [ε, 1 − ε], so that its logarithms are finite; the M step is the best μ there."""
 
 
-class BernoulliMixture:
+class BernoulliMixture(Described):
     """Binary x (B, dim) with `components` values of z.
 
     alpha: pseudo-count of both values of each pixel in each component. seed: names the examples

@@ -9,8 +9,7 @@ import numpy as np
 
 from core import Tensor
 from core.checks import float_dtype, number
-from core.errors import InputError
-from core.random import Generator
+from core.random import Generator, checked_generator
 
 
 def normal_weight(
@@ -22,7 +21,7 @@ def normal_weight(
     ReLU (He et al. 2015, Eq. 10); 0 starts at zero. Raises InputError, naming what is wrong.
     """
     gain, dtype = number("gain", gain, least=0), float_dtype(dtype)
-    return Tensor(generator(rng).normal(shape, dtype=dtype) * (gain / math.sqrt(fan_in)))
+    return Tensor(checked_generator(rng).normal(shape, dtype=dtype) * (gain / math.sqrt(fan_in)))
 
 
 def zeros(shape: int | tuple[int, ...], dtype: Any) -> Tensor:
@@ -33,10 +32,3 @@ def zeros(shape: int | tuple[int, ...], dtype: Any) -> Tensor:
 def ones(shape: int | tuple[int, ...], dtype: Any) -> Tensor:
     """A Tensor of ones: where scales begin."""
     return Tensor(np.ones(shape, float_dtype(dtype)))
-
-
-def generator(rng: Any) -> Generator:
-    """The source of noise; InputError unless it is one of core.random."""
-    if not isinstance(rng, Generator):
-        raise InputError(f"rng must be a core.random.Generator, got {type(rng).__name__}")
-    return rng

@@ -40,11 +40,11 @@ class MLP:
         if not callable(activation):
             raise InputError(f"activation must be a function, got {activation!r}")
         gains = [("gain", gain)] * (len(sizes) - 2) + [("last_gain", last_gain)]
-        self.layers = [
+        self.layers: list[Any] = [
             Linear(n, m, rng, gain=number(*g, least=0), dtype=dtype)
             for (n, m), g in zip(pairwise(sizes), gains, strict=True)
         ]
-        self.activation = activation
+        self.activation, self._sizes = activation, sizes
 
     def __call__(self, x: Array) -> Array:
         """x (…, n_in) → (…, n_out)."""
@@ -53,6 +53,6 @@ class MLP:
         return self.layers[-1](x)
 
     def __repr__(self) -> str:
-        widths = [self.layers[0].n_in, *(layer.n_out for layer in self.layers)]
+        widths = self._sizes
         name = getattr(self.activation, "__name__", repr(self.activation))
         return f"MLP({' → '.join(map(str, widths))}, {name})"

@@ -8,8 +8,7 @@ import numpy as np
 
 from core import Array, value
 from core.errors import InputError
-from core.random import Generator
-from reference.layers.initial import generator
+from core.random import Generator, checked_generator
 
 
 @runtime_checkable
@@ -60,7 +59,7 @@ class SpectralNorm:
         W = value(layer.weight())
         if not W.any():
             raise InputError("layer must have a weight other than 0, got only zeros")
-        v = generator(rng).normal((1, W.shape[self.output_axis]), dtype=W.dtype)[0]
+        v = checked_generator(rng).normal((1, W.shape[self.output_axis]), dtype=W.dtype)[0]
         self.v = v / np.linalg.norm(v)
 
     def sigma(self) -> Array:

@@ -6,7 +6,8 @@ Here: one step of a diffusion sampler, from time t to an earlier time s.
     x̂_0 = p·x_t + q·ε̂                   what the network's output says about the data
     x_s = a·x_t + b·x̂_0 + σ·z           z ~ N(0, I), drawn for (seed, step t, sample)
 
-Every sampler below is these three lines with its own five numbers. MISSION rows D3, D7, K5.
+Samplers are these three lines with five numbers of their own: `reference.diffusion.samplers` has
+them. MISSION rows D3, D7, K5.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from core import Array
 from core.errors import InputError
 from core.operation import operation
 from core.random import normal
-from reference.diffusion.schedule import posterior_coefficients
 
 
 class StepCoefficients(NamedTuple):
@@ -33,49 +33,6 @@ class StepCoefficients(NamedTuple):
     a: float
     b: float
     sigma: float
-
-
-def x0_coefficients(prediction: str, alpha_bar_t: float) -> tuple[float, float]:
-    """(p, q) for a network that predicts "eps", "x0", or "v" = √ᾱ ε − √(1−ᾱ) x_0.
-
-    ε: Ho et al. 2020, Eq. 15; v: Salimans & Ho 2022, appendix D. InputError for another name.
-    """
-    signal, noise = math.sqrt(alpha_bar_t), math.sqrt(1 - alpha_bar_t)
-    table = {"eps": (1 / signal, -noise / signal), "x0": (0.0, 1.0), "v": (signal, -noise)}
-    if prediction not in table:
-        raise InputError(f"prediction must be one of {', '.join(table)}, got {prediction!r}")
-    return table[prediction]
-
-
-def ddpm_coefficients(
-    alpha_bar_t: float, alpha_bar_s: float, variance: str = "beta", prediction: str = "eps"
-) -> StepCoefficients:
-    """Ancestral sampling: the mean of q(x_s | x_t, x̂_0), and σ² = β or β̃ (Ho et al., section 3.2).
-
-    At s = 0 no noise is added (Algorithm 2, line 3). InputError for another `variance`.
-    """
-    if variance not in ("beta", "beta_tilde"):
-        raise InputError(f"variance must be 'beta' or 'beta_tilde', got {variance!r}")
-    a, b, beta_tilde = posterior_coefficients(alpha_bar_t, alpha_bar_s)
-    beta = 1 - alpha_bar_t / alpha_bar_s
-    var = 0.0 if alpha_bar_s == 1 else beta if variance == "beta" else beta_tilde
-    return StepCoefficients(*x0_coefficients(prediction, alpha_bar_t), a, b, math.sqrt(var))
-
-
-def ddim_coefficients(
-    alpha_bar_t: float, alpha_bar_s: float, eta: float = 0.0, prediction: str = "eps"
-) -> StepCoefficients:
-    """DDIM: x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ² = η² β̃ (Song et al. 2021, Eq. 12, 16).
-
-    ε̂ is the noise that x̂_0 implies: (x_t − √ᾱ_t x̂_0) / √(1−ᾱ_t). InputError unless 0 ≤ η ≤ 1.
-    """
-    if not 0 <= eta <= 1:
-        raise InputError(f"eta must be in [0, 1], got {eta}")
-    _, _, beta_tilde = posterior_coefficients(alpha_bar_t, alpha_bar_s)
-    var = eta**2 * beta_tilde
-    a = math.sqrt((1 - alpha_bar_s - var) / (1 - alpha_bar_t))
-    b = math.sqrt(alpha_bar_s) - a * math.sqrt(alpha_bar_t)
-    return StepCoefficients(*x0_coefficients(prediction, alpha_bar_t), a, b, math.sqrt(var))
 
 
 def guide(null: Array, conditional: Array, s: float) -> Array:

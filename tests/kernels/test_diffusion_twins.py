@@ -17,10 +17,11 @@ from core.operation import backend
 from kernels import OPS, check
 from kernels.diffusion import twin_numba as twin
 from reference.diffusion.ddpm import DDPM
+from reference.diffusion.samplers import ddim_coefficients, ddpm_coefficients
 from reference.operations import diffusion_step as ops
 
-NOISY = ops.ddpm_coefficients(0.3, 0.5)
-STILL = ops.ddim_coefficients(0.3, 0.5)
+NOISY = ddpm_coefficients(0.3, 0.5)
+STILL = ddim_coefficients(0.3, 0.5)
 
 
 def arrays(*shape, dtype=np.float32, seed=0):
@@ -192,7 +193,9 @@ def test_triton_in_the_interpreter():
 def interpreted_calls():
     op = OPS["step"]
     for seed in range(25):
-        check(op.load("triton"), op.draw(seed, ("float32",)))
+        rng = np.random.default_rng(seed)
+        dims = {k: int(rng.integers(a, b + 1)) for k, (a, b) in op.dims.items()}
+        check(op, op.load("triton"), op.make(rng, dims, "float32"), "float32")
 
 
 def interpreted_float16():

@@ -25,7 +25,7 @@ from tests.laws.subject import Subject, all_states, bits, evaluate, log_prob, lo
 def conditionals_see_only_the_past(s: Subject) -> None:
     """`sees_exactly_the_past`, in every order the model mixes, or up to its window."""
     for k in range(len(getattr(s.model, "orders", [None]))):
-        conditionals = (lambda x, k=k: s.model.conditionals(x, k)) if k else None
+        conditionals = (lambda x, k=k: s.model.conditionals(x, k=k)) if k else None
         order = s.model.orders[k] if hasattr(s.model, "orders") else None
         sees_exactly_the_past(s.model, conditionals=conditionals, order=order)
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from core import no_grad, value
+from core.learners import loss_of, objectives
 from core.state import parameters
 from reference import Model
 
-Objective = tuple[Callable[..., Any], dict[str, Any]]
+__all__ = ["loss_of", "objectives"]
 
 
 @dataclass(frozen=True)
@@ -79,20 +80,6 @@ def randomise(model: Any, seed: int, scale: float = 1.0) -> Any:
     for p in parameters(model).values():
         p[...] = scale * rng.normal(size=p.shape)
     return model
-
-
-def objectives(model: Any) -> list[Objective]:
-    """What training minimises: pairs of a loss (x, y, rng) and the parameters it may move."""
-    if hasattr(model, "objectives"):
-        return list(model.objectives())
-    return [(loss_of(model), parameters(model))]
-
-
-def loss_of(model: Any) -> Callable[..., Any]:
-    """The model's loss; the mean of −log p(x) where it has none of its own."""
-    if hasattr(model, "loss"):
-        return model.loss
-    return lambda x, y=None, rng=None: -np.mean(model.log_prob(x))
 
 
 def all_states(dim: int) -> np.ndarray:

@@ -10,21 +10,17 @@ from hypothesis import strategies as st
 from core import Tensor, grad, no_grad
 from core.errors import InputError
 from core.functional import softmax, softplus
+from core.learners import GradientLearner, TrainSettings, objectives
 from core.optim import Adam
 from core.random import Generator, normal
 from core.state import parameters, state
-from reference.adversarial.gan import (
-    GAN,
-    GENERATOR_LOSSES,
-    SpectralLinear,
-    fake_loss,
+from reference.adversarial.gan import GAN, GENERATOR_LOSSES, fake_loss, real_loss
+from reference.adversarial.penalties import (
     gradient_penalty,
-    power_iteration,
     r1_penalty,
-    real_loss,
     squared_slope,
 )
-from reference.layers import MLP, Linear
+from reference.layers import MLP
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -194,61 +190,72 @@ def test_penalties_are_zero_where_they_should_be():
     assert r1_penalty(lambda x: np.sum(0.0 * x, axis=1), x).item() == 0
 
 
-# Spectral normalisation
+def finite_and_pulls_up(penalty):
+    """Where f is flat the penalty is 1, with a derivative; next to it its derivative is −2."""
+    x, w = draw(0, 5, 3), Tensor(np.zeros(3))
+    got = penalty(lambda x: x @ w, x)
+    assert got.item() == 1
+    (slope,) = grad(got, [w])
+    assert np.all(np.isfinite(slope))
+    w[0] = 1e-9
+    (slope,) = grad(penalty(lambda x: x @ w, x), [w])
+    np.testing.assert_allclose(slope, [-2, 0, 0], atol=1e-8)
 
 
-@given(SEEDS)
-def test_power_iteration_finds_the_largest_singular_value(seed):
-    W = draw(seed, 6, 4)
-    W = W + 2 * np.outer(draw(seed + 1, 6), draw(seed + 2, 4))  # a gap, to converge fast
-    v = np.ones(4)
-    for _ in range(500):
-        u, v = power_iteration(W, v)
-    np.testing.assert_allclose(u @ W @ v, np.linalg.svd(W)[1][0], rtol=1e-7)
+def test_the_gradient_penalty_is_finite_where_the_slope_is_0():
+    finite_and_pulls_up(gradient_penalty)
+
+    def without_care(f, x):
+        with np.errstate(all="ignore"):
+            return np.mean(np.square(np.sqrt(squared_slope(f, x)) - 1))
+
+    with pytest.raises(AssertionError), np.errstate(all="ignore"):
+        finite_and_pulls_up(without_care)
 
 
-def spectral_layer(seed):
-    layer = SpectralLinear(
-        Linear(5, 3, Generator(seed), gain=3.0, dtype=np.float64), Generator(seed)
-    )
-    for _ in range(300):
-        layer.follow()
-    return layer
+# Asking is not training
 
 
-def test_a_spectral_layer_has_slope_one():
-    layer = spectral_layer(0)
-    slope = layer(np.eye(5)) - layer(np.zeros((1, 5)))
-    np.testing.assert_allclose(np.linalg.svd(slope.data)[1][0], 1, rtol=1e-10)
+def a_loss_asked_twice_gives_one_answer(model):
+    for loss, params in objectives(model):
+        x, before = draw(0, 4, 2), state(model)
+        once, again = (loss(x, None, Generator(3)) for _ in range(2))
+        assert once.item() == again.item()
+        for a, b in zip(*(grad(f, list(params.values())) for f in (once, again)), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert all(np.array_equal(a, before[name]) for name, a in state(model).items())
 
 
-def test_the_derivative_goes_through_the_norm():
-    """Miyato et al. 2018, Eq. 12: ∂L/∂W = (g − ⟨g, W̄⟩ u vᵀ)/σ, with g = ∂L/∂W̄."""
-    layer, x, weights = spectral_layer(1), draw(1, 4, 5), draw(2, 4, 3)
-    (got,) = grad(np.sum(layer(x) * weights), [layer.W])
-    U, s, Vt = np.linalg.svd(layer.W.data)
-    g, W_bar = x.T @ weights, layer.W.data / s[0]
-    expected = (g - np.sum(g * W_bar) * np.outer(U[:, 0], Vt[0])) / s[0]
-    np.testing.assert_allclose(got, expected, atol=1e-8)
+@pytest.mark.parametrize("penalty", ["r1", "gradient", None])
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_a_loss_asked_twice_gives_one_answer(penalty, spectral_norm):
+    a_loss_asked_twice_gives_one_answer(tiny(penalty=penalty, spectral_norm=spectral_norm))
+
+
+def test_a_loss_that_moves_the_norms_is_rejected():
+    model = tiny(spectral_norm=True)
+    right = model.discriminator_loss
+    model.discriminator_loss = lambda *args: (model.advance(), right(*args))[1]
     with pytest.raises(AssertionError):
-        np.testing.assert_allclose(g / s[0], expected, atol=1e-8)  # σ taken for a constant
+        a_loss_asked_twice_gives_one_answer(model)
 
 
-def test_each_step_of_the_discriminator_follows_the_norms():
+def test_each_turn_of_the_players_follows_the_norms():
     model = GAN(2, hidden=[8], spectral_norm=True, dtype=np.float64)
     assert {"D.layers.0.v", "D.layers.1.v"} <= set(state(model))
+    learner = GradientLearner(model, TrainSettings(lr=1e-9))
     for i in range(60):
-        model.discriminator_loss(draw(i, 4, 2), None, Generator(i))
+        learner.step(draw(i, 4, 2), None, Generator(i), 1.0)
     for layer in model.D.layers:
-        u, v = power_iteration(layer.W.data, layer.v)
-        np.testing.assert_allclose(u @ layer.W.data @ v, np.linalg.svd(layer.W.data)[1][0])
+        W = layer.layer.W.data
+        np.testing.assert_allclose(layer.sigma().item(), np.linalg.svd(W)[1][0])
 
 
 # The model
 
 
 def tiny(**arguments):
-    return GAN(2, latent=3, hidden=[8], dtype=np.float64, **arguments)
+    return GAN(2, **{"latent": 3, "hidden": [8], "dtype": np.float64, **arguments})
 
 
 def test_the_players_losses_are_the_game():
@@ -306,7 +313,14 @@ def test_an_implicit_model_says_so():
 
 @pytest.mark.parametrize(
     ("bad", "match"),
-    [({"loss": "hinge"}, "loss"), ({"penalty": "r2"}, "penalty")],
+    [
+        ({"loss": "hinge"}, "^loss must be one of minimax, non-saturating, got 'hinge'"),
+        ({"penalty": "r2"}, "^penalty must be one of"),
+        ({"gamma": -1.0}, "^gamma must be a finite number >= 0"),
+        ({"latent": 0}, "^latent must be an int >= 1"),
+        ({"hidden": [0]}, "^hidden must be an int >= 1"),
+        ({"hidden": 8}, "^hidden must be a list"),
+    ],
 )
 def test_unknown_choices_are_refused(bad, match):
     with pytest.raises(InputError, match=match):

@@ -24,28 +24,28 @@ from core.random import Generator, normal
 from core.state import parameters, state
 from reference.diffusion import ddpm
 from reference.diffusion.ddpm import DDPM
+from reference.diffusion.decoder import discretised_log_prob
+from reference.diffusion.parametrisation import PREDICTIONS, x0_coefficients
+from reference.diffusion.samplers import (
+    DDIM,
+    VARIANCES,
+    Ancestral,
+    Heun,
+    ddim_coefficients,
+    ddpm_coefficients,
+)
 from reference.diffusion.schedule import (
     SCHEDULES,
     Schedule,
-    discretised_log_prob,
     make_schedule,
-    normal_kl,
     posterior_coefficients,
 )
 from reference.judges.likelihood import likelihood
 from reference.operations import diffusion_step as ops
-from reference.operations.diffusion_step import (
-    ddim_coefficients,
-    ddpm_coefficients,
-    guide,
-    step,
-    step_mean,
-    x0_coefficients,
-)
+from reference.operations.diffusion_step import guide, step, step_mean
 
 M, V = 0.7, 0.3  # mean and variance of Gaussian data
 NAMES = sorted(SCHEDULES)
-VARIANCES = ["beta", "beta_tilde"]
 
 
 def draw(seed, *shape):
@@ -62,11 +62,24 @@ def exact_epsilon(schedule):
     return lambda x, t: posterior_noise(alpha_bar[t]) * (x - math.sqrt(alpha_bar[t]) * M)
 
 
-def gaussian_model(T, schedule="cosine", variance="beta_tilde"):
+def gaussian_model(T, schedule="cosine", variance="beta_tilde", prediction="eps"):
     """A model of N(M, V) in one dimension, as good as one with T steps can be."""
-    model = DDPM(1, hidden=1, steps=T, schedule=schedule, variance=variance, dtype=np.float64)
-    model.epsilon = exact_epsilon(model.schedule)
+    how = {"schedule": schedule, "variance": variance, "prediction": prediction}
+    model = DDPM(1, hidden=1, steps=T, **how, dtype=np.float64)
+    model.output = exact_output(prediction, model.schedule, exact_epsilon(model.schedule))
     return model
+
+
+def exact_output(prediction, schedule, epsilon):
+    """What a network should say that is asked for ε, x_0 or v, from the ε of x_t and t."""
+
+    def output(x_t, t):
+        a, eps = schedule.alpha_bar[t], epsilon(x_t, t)
+        x_0 = (x_t - math.sqrt(1 - a) * eps) / math.sqrt(a)
+        v = math.sqrt(a) * eps - math.sqrt(1 - a) * x_0
+        return {"eps": eps, "x0": x_0, "v": v}[prediction]
+
+    return output
 
 
 def random_model(**arguments):
@@ -197,14 +210,6 @@ def test_a_wrong_posterior_is_rejected(wrong):
         posterior_is_bayes(make_schedule("cosine", 20), wrong, 11)
 
 
-def test_kl_of_gaussians_by_quadrature():
-    x = np.linspace(-15, 15, 100_001)
-    log_p, log_q = norm.logpdf(x, 0.3, 0.5), norm.logpdf(x, -0.2, 0.9)
-    expected = np.sum(np.exp(log_p) * (log_p - log_q)) * (x[1] - x[0])
-    got = normal_kl(np.full((1, 2), 0.3), 0.25, np.full((1, 2), -0.2), 0.81)
-    np.testing.assert_allclose(got, [2 * expected], rtol=1e-10)
-
-
 @pytest.mark.parametrize("t", [2, 5, 8])
 def test_a_term_is_the_weighted_error_of_the_noise(t):
     """With σ² = β̃: KL_t = β_t² / (2 σ_t² α_t (1−ᾱ_t)) · ‖ε − ε_θ‖² (Eq. 12)."""
@@ -219,7 +224,7 @@ def test_a_term_is_the_weighted_error_of_the_noise(t):
     np.testing.assert_allclose(got, weight * error, rtol=1e-9)
 
 
-class Nodes:
+class Nodes(Generator):
     """In place of a Generator: Gauss–Hermite nodes, whose weighted mean is E over ε, exactly."""
 
     x, w = np.polynomial.hermite_e.hermegauss(12)
@@ -232,7 +237,7 @@ class Nodes:
 
 def expected_elbo(model, x_0):
     """E over all noise of the model's bound at the number x_0."""
-    return Nodes.weights @ model.elbo(np.full((len(Nodes.x), 1), x_0), Nodes())
+    return Nodes.weights @ model.elbo(np.full((len(Nodes.x), 1), x_0), rng=Nodes(0))
 
 
 def bound_by_definition(s, variance, x_0):
@@ -333,7 +338,7 @@ def test_the_bound_on_levels_is_a_number_of_bits():
     model = DDPM(64, hidden=8, steps=8, levels=17)
     score = likelihood(model, data, first=20)
     with no_grad():
-        elbo = model.elbo(data.test.x[:20], Generator(0, stream="evaluate"))
+        elbo = model.elbo(data.test.x[:20], rng=Generator(0, stream="evaluate"))
     assert elbo.shape == (20,)
     assert elbo.dtype == np.float32
     np.testing.assert_allclose(score.bits_per_dim, -elbo.mean() / 64 / math.log(2), rtol=1e-5)
@@ -595,13 +600,13 @@ def test_samplers_follow_their_recursions(monkeypatch, name, T):
 def test_a_wrong_sampler_is_rejected(monkeypatch, fault):
     n = orthogonal_noise(monkeypatch, 30)
     model = gaussian_model(30, "linear", "beta")
-    exact, expected = model.epsilon, ancestral_recursion(model.schedule, "beta")
+    exact, expected = model.output, ancestral_recursion(model.schedule, "beta")
     follows(model, n, expected)
     if fault == "off by one":
-        model.epsilon = lambda x, t: exact(x, t - 1 if t > 1 else t)
+        model.output = lambda x, t: exact(x, t - 1 if t > 1 else t)
     elif fault == "alpha for alpha_bar":
         slopes = 1 - model.schedule.beta
-        model.epsilon = lambda x, t: posterior_noise(slopes[t]) * (x - math.sqrt(slopes[t]) * M)
+        model.output = lambda x, t: posterior_noise(slopes[t]) * (x - math.sqrt(slopes[t]) * M)
     else:
         model.variance = "beta_tilde"
     with pytest.raises(AssertionError):
@@ -643,6 +648,90 @@ def test_heun_needs_fewer_looks_at_the_network_than_ddim(monkeypatch):
     for name in NAMES:
         heun = error(monkeypatch, 254, name, sampler="heun", steps=20)
         assert heun < 0.7 * error(monkeypatch, 254, name, sampler="ddim", steps=40)
+
+
+# The pieces: whichever of the three a network is asked for, whichever the sampler
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "heun"])
+def test_a_sampler_does_not_mind_what_the_network_is_asked_for(name, sampler):
+    """ε, x_0 and v of the same exact model: the same samples, the same bound."""
+    models = [gaussian_model(12, name, prediction=p) for p in PREDICTIONS]
+    samples = [m.sample(9, seed=2, sampler=sampler, eta=0.4, steps=7) for m in models]
+    np.testing.assert_allclose(samples[1:], [samples[0]] * 2, rtol=1e-8, atol=1e-8)
+    bounds = [expected_elbo(m, 0.4) for m in models]
+    np.testing.assert_allclose(bounds[1:], bounds[0], rtol=1e-8)
+
+
+def uses_the_networks_own_word(model):
+    """Where next to no signal is left x̂_0 is what the network says, in float32 too."""
+    t, x_t = model.schedule.T, np.ones((5, 2), np.float32)
+    assert model.schedule.alpha_bar[t] < 1e-12
+    output = model.output
+    model.output = lambda x_t, t: np.full_like(x_t, 0.5)
+    try:
+        np.testing.assert_allclose(model.x_0(x_t, t), -0.5, rtol=1e-6)
+        for take_step in (Ancestral(), DDIM(), Heun()):
+            np.testing.assert_allclose(take_step(model, x_t, t, 0, seed=0), -0.5, rtol=1e-6)
+    finally:
+        model.output = output
+
+
+def test_a_step_from_pure_noise_uses_the_networks_own_word():
+    model = DDPM(2, steps=10, schedule="linear")
+    uses_the_networks_own_word(model)
+
+    def by_way_of_the_noise(x_t, t):
+        signal, noise = model.schedule.signal_and_noise(t, x_t)
+        eps = signal * model.output(x_t, t) + noise * x_t
+        return (x_t - noise * eps) / signal
+
+    model.x_0 = by_way_of_the_noise
+    with pytest.raises(AssertionError):
+        uses_the_networks_own_word(model)
+
+
+def test_zero_terminal_signal_is_no_reason_to_divide_by_it():
+    assert x0_coefficients("v", 0.0, 1.0) == (0.0, -1.0)
+    assert x0_coefficients("x0", 0.0, 1.0) == (0.0, 1.0)
+    for signal in (0.0, np.array([[0.5], [0.0]])):
+        with pytest.raises(InputError, match="prediction must be x0 or v"):
+            x0_coefficients("eps", signal, 1.0)
+    alpha_bar = np.array([1.0, 0.5, 0.0])
+    model = random_model(steps=2)
+    beta = np.concatenate([[0.0], 1 - alpha_bar[1:] / alpha_bar[:-1]])
+    model.schedule = Schedule(beta, 1 - beta, alpha_bar)
+    for sampler in ("ddpm", "ddim", "heun"):
+        assert np.all(np.isfinite(model.sample(5, sampler=sampler)))
+    with no_grad():
+        assert np.isfinite(model.loss(draw(0, 8, 3), rng=Generator(0)))
+        assert np.all(np.isfinite(model.elbo(draw(0, 8, 3), rng=Generator(0))))
+
+
+@pytest.mark.parametrize("levels", [None, 5])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_float32_stays_float32_with_a_graph_and_without(levels, prediction):
+    model = DDPM(3, hidden=8, steps=6, levels=levels, prediction=prediction)
+    x = np.linspace(-1, 1, 5, dtype=np.float32)[np.random.default_rng(0).integers(0, 5, (4, 3))]
+    for call in (model.elbo, model.loss):
+        assert call(x, rng=Generator(0)).dtype == np.float32
+        with no_grad():
+            assert call(x, rng=Generator(0)).dtype == np.float32
+    for sampler in ("ddpm", "ddim", "heun"):
+        assert model.sample(3, sampler=sampler).dtype == np.float32
+
+
+def test_samplers_say_what_they_are_and_refuse_what_they_can_not_do():
+    assert [repr(s) for s in (Ancestral(), DDIM(0.5), Heun())] == [
+        "Ancestral(variance='beta')",
+        "DDIM(eta=0.5)",
+        "Heun()",
+    ]
+    with pytest.raises(InputError, match=r"^variance must be one of beta, beta_tilde"):
+        Ancestral("learned")
+    with pytest.raises(InputError, match=r"^eta must be a finite number >= 0 and <= 1"):
+        DDIM(2.0)
 
 
 # The model
@@ -688,8 +777,10 @@ def test_known_levels_keep_the_guess_at_the_data_in_range():
     model, x = random_model(steps=6, levels=5), 3 * draw(0, 50, 3)
     with no_grad():
         for t in range(1, 7):
-            p, q = x0_coefficients("eps", model.schedule.alpha_bar[t])
+            a = model.schedule.alpha_bar[t]
+            p, q = x0_coefficients("eps", math.sqrt(a), math.sqrt(1 - a))
             assert np.all(np.abs(p * x + q * model.epsilon(x, t)) <= 1 + 1e-9)
+            assert np.all(np.abs(model.x_0(x, t)) <= 1)
     assert np.all(np.abs(model.sample(50)) <= 1 + 1e-9)
 
 
@@ -703,12 +794,17 @@ def test_the_schedule_is_not_part_of_the_state():
         ({"steps": 1}, "steps"),
         ({"schedule": "sigmoid"}, "schedule"),
         ({"variance": "learned"}, "variance"),
-        ({"levels": 1}, "levels"),
+        ({"levels": 1}, "^levels must be an int >= 2, got 1"),
+        ({"prediction": "score"}, "^prediction must be one of eps, x0, v, got 'score'"),
+        ({"steps": 2.5}, "^steps must be an int, got 2.5"),
+        ({"hidden": 0}, "^hidden must be an int >= 1"),
+        ({"blocks": -1}, "^blocks must be an int >= 0"),
+        ({"dim": 0}, "^dim must be an int >= 1"),
     ],
 )
 def test_unknown_choices_are_refused(bad, match):
     with pytest.raises(InputError, match=match):
-        DDPM(2, **bad)
+        DDPM(**{"dim": 2, **bad})
 
 
 @pytest.mark.parametrize(
@@ -724,7 +820,7 @@ def test_sampling_refuses_what_it_can_not_do(bad, match):
     with pytest.raises(InputError, match=match):
         random_model(steps=8).sample(2, **bad)
     with pytest.raises(InputError, match="prediction"):
-        x0_coefficients("score", 0.5)
+        x0_coefficients("score", 0.7, 0.7)
 
 
 def test_it_learns_the_noise_of_gaussian_data():
