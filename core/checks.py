@@ -114,19 +114,25 @@ def power(n: int) -> str:
 def shaped(name: str, x: Array, shape: tuple[int | str, ...], dtype: Any) -> Array:
     """x as it is; InputError unless an array or Tensor of this shape and dtype (None: a float's).
 
-    shape: lengths, and names of axes that may have any: ("B", 3, "H", "W"); a first "…" stands for
-    any number of axes. What x holds is not looked at.
+    shape: lengths, and names of axes that may have any: ("B", 3, "H", "W"). "…", first or last,
+    stands for any number of axes. What x holds is not looked at.
     """
     if not isinstance(x, Tensor | np.ndarray):
         raise InputError(f"{name} must be an array {_axes(shape)}, got {type(x).__name__}")
-    lead = x.ndim - len(shape) + 1 if shape[:1] == ("…",) else 0
-    wanted = shape[1:] if shape[:1] == ("…",) else shape
-    found = x.shape[lead:] if lead >= 0 else None
-    if found is None or len(found) != len(wanted) or not all(map(_length_fits, found, wanted)):
+    if not _shape_fits(x.shape, shape):
         raise InputError(f"{name} must have shape {_axes(shape)}, got {x.shape}")
     if x.dtype != dtype if dtype is not None else x.dtype not in (np.float32, np.float64):
         raise InputError(f"{name} must be {dtype or 'float32 or float64'}, got {x.dtype}")
     return x
+
+
+def _shape_fits(found: tuple[int, ...], shape: tuple[int | str, ...]) -> bool:
+    n = len(shape)
+    if shape[0] == "…":
+        found, shape = found[max(len(found) - n + 1, 0) :], shape[1:]
+    elif shape[-1] == "…":
+        found, shape = found[: n - 1], shape[:-1]
+    return len(found) == len(shape) and all(map(_length_fits, found, shape))
 
 
 def _length_fits(n: int, wanted: int | str) -> bool:

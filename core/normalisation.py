@@ -93,6 +93,8 @@ def batch_norm_by(
 
 
 def _standardised_x(g: Array, z: Array, x: Array, axes: Axes, eps: float) -> Array:
+    if x.size == 0:
+        return g
     r = _moments(x, axes, eps)[1]
     along = np.mean(g * z, axis=axes, keepdims=True)
     return (g - np.mean(g, axis=axes, keepdims=True) - z * along) * r
@@ -101,6 +103,8 @@ def _standardised_x(g: Array, z: Array, x: Array, axes: Axes, eps: float) -> Arr
 @differentiable(_standardised_x, options=("axes", "eps"))
 def standardised(x: Any, axes: Axes, eps: float) -> Any:
     """x̂ = (x − μ) / √(σ² + ε), moments over the axes."""
+    if x.size == 0:  # which has no mean
+        return np.zeros_like(x)
     mean, r = _moments(x, axes, eps)
     z = x - mean
     z *= r
@@ -108,7 +112,7 @@ def standardised(x: Any, axes: Axes, eps: float) -> Any:
 
 
 def _moments(x: Array, axes: Axes, eps: float) -> tuple[Array, Array]:
-    """μ and r, axes kept; 0 and 1/√ε of nothing."""
+    """μ and r, axes kept."""
     mean = np.mean(x, axis=axes, keepdims=True)
     centred = x - mean
     return mean, 1 / np.sqrt(np.mean(centred * centred, axis=axes, keepdims=True) + _eps(eps))

@@ -8,7 +8,7 @@ import numpy as np
 
 from core import Array
 from core.checks import whole
-from core.errors import InputError
+from core.functional import embedding
 from core.random import Generator
 from reference.layers.initial import normal_weight
 
@@ -26,14 +26,9 @@ class Embedding:
         self.n_in, self.n_out = whole("n_in", n_in, 1), whole("n_out", n_out, 1)
         self.W = normal_weight((self.n_in, self.n_out), 1, rng, gain, dtype)
 
-    def __call__(self, x: Any) -> Array:
-        """x integers (…) in 0 … n_in − 1 → (…, n_out). Raises InputError for others."""
-        x = np.asarray(x)
-        if x.dtype.kind not in "iu":
-            raise InputError(f"x must hold integers, got {x.dtype}")
-        if x.size and not (x.min() >= 0 and x.max() < self.n_in):
-            raise InputError(f"x must lie in 0 … {self.n_in - 1}, got {x.min()} … {x.max()}")
-        return self.W[x]
+    def __call__(self, ids: Any) -> Array:
+        """Integers (…) in 0 … n_in − 1 → (…, n_out). Raises InputError for others."""
+        return embedding(ids, self.W)
 
     def __repr__(self) -> str:
         return f"Embedding({self.n_in} → {self.n_out})"

@@ -14,7 +14,7 @@ from reference.layers.initial import normal_weight, zeros
 
 
 class GRUCell:
-    """A cell that decides how much of its state to replace: Cho et al. 2014, Eqs. 5 to 8.
+    """A cell that decides how much of its state to replace: Cho et al. 2014, section 2.3.
 
         r, z = sigmoid(x W + h U + b)             reset, update
         n = tanh(x W_n + b_n + r (h U_n + c_n))   the candidate

@@ -16,9 +16,9 @@ from reference.layers.positions import sinusoidal
 
 
 class TimeEmbedding:
-    """t ↦ U silu(W e(t) + b) + c with e the n_in waves of `sinusoidal`: Ho et al. 2020, appendix B.
+    """t ↦ U silu(W e(t) + b) + c, with e the n_in waves of `sinusoidal`: Ho et al. 2020, app. B.
 
-    The waves are those of positions 0, 1, …, thousands: a time in [0, 1] should be scaled to that.
+    The longest wave is 2π·10⁴ long: a time that runs from 0 to 1 should be scaled to 1000.
 
     >>> TimeEmbedding(32, 64, Generator(0, stream="init"))(np.array([1, 500, 1000])).shape
     (3, 64)

@@ -350,3 +350,235 @@ def spectral_norm(rng: Any, dtype: Any, kind: Any = layers.SpectralNorm) -> Pair
         return [y, y]
 
     return Pair(layer, [normal(rng, dtype, B, n)], ours, theirs)
+
+
+def conv_sizes(rng: Any, axes: int) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """How a convolution steps, and a length of every axis that its kernel fits into."""
+    kernel, stride, dilation = (tuple(rng.integers(1, 4, axes).tolist()) for _ in range(3))
+    padding = tuple(int(rng.integers(0, k + 1)) for k in kernel)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    fitting = [max(r - 2 * p, 1) for r, p in zip(reach, padding, strict=True)]
+    lengths = tuple(n + int(rng.integers(5)) for n in fitting)
+    how = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    return {k: v if axes == 2 else v[0] for k, v in how.items()}, lengths
+
+
+def any_mask(rng: Any, kernel: Any, shape: tuple[int, ...]) -> Any:
+    """None, "A", "B" where the kernel has a centre, or any array; and which connections it says."""
+    odd = all(k % 2 for k in np.atleast_1d(kernel))
+    drawn = rng.random((shape[0], shape[1], *[1] * (len(shape) - 2))) < 0.6
+    choice = (None, drawn, "A", "B")[int(rng.integers(4 if odd else 2))]
+    if not isinstance(choice, str):
+        return choice, np.broadcast_to(True if choice is None else choice, shape)
+    ahead = np.ones(shape, bool).reshape(*shape[:2], -1)
+    ahead[..., ahead.shape[-1] // 2 + (choice == "B") :] = False
+    return choice, ahead.reshape(shape)
+
+
+def convolution(rng: Any, dtype: Any, kind: Any, axes: int) -> Pair:
+    import torch
+
+    groups, a, b, B = sizes(rng, 4, 3)
+    how, lengths = conv_sizes(rng, axes)
+    n, m, kernel = groups * a, groups * b, how.pop("kernel")
+    mask, seen = any_mask(rng, kernel, (m, a, *np.atleast_1d(kernel)))
+    layer = kind(n, m, kernel, source(rng), **how, groups=groups, mask=mask, dtype=dtype)
+    of = getattr(torch.nn.functional, f"conv{axes}d")
+
+    def theirs(p: Any, x: Any) -> Any:
+        return [of(x, p["W"] * torch.tensor(seen), p["b"], groups=groups, **how)]
+
+    return Pair(shaken(layer, rng), [normal(rng, dtype, B, n, *lengths)], called, theirs)
+
+
+@case
+def conv1d(rng: Any, dtype: Any, kind: Any = layers.Conv1d) -> Pair:
+    return convolution(rng, dtype, kind, 1)
+
+
+@case
+def conv2d(rng: Any, dtype: Any, kind: Any = layers.Conv2d) -> Pair:
+    return convolution(rng, dtype, kind, 2)
+
+
+@case
+def causal_conv1d(rng: Any, dtype: Any, kind: Any = layers.CausalConv1d) -> Pair:
+    import torch
+
+    groups, a, b, kernel, dilation, B = sizes(rng, 6, 3)
+    n, m = groups * a, groups * b
+    layer = kind(n, m, kernel, source(rng), dilation=dilation, groups=groups, dtype=dtype)
+
+    def theirs(p: Any, x: Any) -> Any:
+        before = torch.nn.functional.pad(x, (dilation * (kernel - 1), 0))
+        how = {"dilation": dilation, "groups": groups}
+        return [torch.nn.functional.conv1d(before, p["W"], p["b"], **how)]
+
+    T = int(rng.integers(1, 9))
+    return Pair(shaken(layer, rng), [normal(rng, dtype, B, n, T)], called, theirs)
+
+
+def transposed(rng: Any, dtype: Any, kind: Any, axes: int) -> Pair:
+    import torch
+
+    n, m, B, *lengths = sizes(rng, 3 + axes, 3)
+    kernel, stride = (tuple(rng.integers(1, 4, axes).tolist()) for _ in range(2))
+    least = [s * (t - 1) + k for s, t, k in zip(stride, lengths, kernel, strict=True)]
+    padding = tuple(int(rng.integers(0, max((n - 1) // 2, 0) + 1)) for n in least)
+    extra = tuple(int(rng.integers(0, s)) for s in stride)
+    size = tuple(n - 2 * p + e for n, p, e in zip(least, padding, extra, strict=True))
+    one = (lambda v: v) if axes == 2 else (lambda v: v[0])
+    how = {"stride": one(stride), "padding": one(padding)}
+    layer = kind(n, m, one(kernel), source(rng), **how, dtype=dtype)
+    of = getattr(torch.nn.functional, f"conv_transpose{axes}d")
+
+    def ours(layer: Any, x: Any) -> Any:
+        return [layer(x, one(size)), layer(x)]
+
+    def theirs(p: Any, x: Any) -> Any:
+        longer = of(x, p["W"], p["b"], output_padding=one(extra), **how)
+        return [longer, of(x, p["W"], p["b"], **how)]
+
+    return Pair(shaken(layer, rng), [normal(rng, dtype, B, n, *lengths)], ours, theirs)
+
+
+@case
+def conv_transpose1d(rng: Any, dtype: Any, kind: Any = layers.ConvTranspose1d) -> Pair:
+    return transposed(rng, dtype, kind, 1)
+
+
+@case
+def conv_transpose2d(rng: Any, dtype: Any, kind: Any = layers.ConvTranspose2d) -> Pair:
+    return transposed(rng, dtype, kind, 2)
+
+
+@case
+def layer_norm(rng: Any, dtype: Any, kind: Any = layers.LayerNorm) -> Pair:
+    import torch
+
+    *lead, n = sizes(rng, 1 + int(rng.integers(1, 4)))
+    layer = shaken(kind(n + 1, eps=0.01, dtype=dtype), rng)
+
+    def theirs(p: Any, x: Any) -> Any:
+        return [torch.nn.functional.layer_norm(x, (n + 1,), p["gamma"], p["beta"], 0.01)]
+
+    return Pair(layer, [normal(rng, dtype, *lead, n + 1)], called, theirs)
+
+
+@case
+def rms_norm(rng: Any, dtype: Any, kind: Any = layers.RMSNorm) -> Pair:
+    import torch
+
+    *lead, n = sizes(rng, 1 + int(rng.integers(1, 4)))
+    layer = shaken(kind(n, eps=0.01, dtype=dtype), rng)
+
+    def theirs(p: Any, x: Any) -> Any:
+        return [torch.nn.functional.rms_norm(x, (n,), p["gamma"], 0.01)]
+
+    return Pair(layer, [normal(rng, dtype, *lead, n)], called, theirs)
+
+
+@case
+def group_norm(rng: Any, dtype: Any, kind: Any = layers.GroupNorm) -> Pair:
+    import torch
+
+    groups, a, B, *pixels = sizes(rng, 3 + int(rng.integers(1, 3)), 3)
+    n, pixels = groups * a, [pixels[0] + 1, *pixels[1:]]
+    layer = shaken(kind(n, groups, eps=0.01, dtype=dtype), rng)
+
+    def theirs(p: Any, x: Any) -> Any:
+        return [torch.nn.functional.group_norm(x, groups, p["gamma"], p["beta"], 0.01)]
+
+    return Pair(layer, [normal(rng, dtype, B, n, *pixels)], called, theirs)
+
+
+@case
+def batch_norm(rng: Any, dtype: Any, kind: Any = layers.BatchNorm) -> Pair:
+    """Two batches in turn, each followed, and then the running moments."""
+    import torch
+
+    n, B, *pixels = sizes(rng, 2 + int(rng.integers(3)))
+    layer = shaken(kind(n, momentum=0.3, eps=0.01, dtype=dtype), rng)
+
+    def ours(layer: Any, x: Any) -> Any:
+        layer.mean[...], layer.variance[...] = 0, 1
+        first, moments = layer.batch(x)
+        layer.follow(moments)
+        second, moments = layer.batch(2 * x + 1)
+        layer.follow(moments)
+        return [first, second, layer(x)]
+
+    def theirs(p: Any, x: Any) -> Any:
+        running = torch.zeros(n).to(x.dtype), torch.ones(n).to(x.dtype)
+
+        def of(x: Any, training: bool) -> Any:
+            how = {"training": training, "momentum": 0.3, "eps": 0.01}
+            return torch.nn.functional.batch_norm(x, *running, p["gamma"], p["beta"], **how)
+
+        return [of(x, True), of(2 * x + 1, True), of(x, False)]
+
+    return Pair(layer, [normal(rng, dtype, B + 1, n, *pixels)], ours, theirs)
+
+
+@case
+def adain(rng: Any, dtype: Any, kind: Any = layers.AdaIN) -> Pair:
+    import torch
+
+    k, n, B, T, more = sizes(rng, 5)
+    pixels = (T + 1, more)[: int(rng.integers(1, 3))]
+    layer = shaken(kind(k, n, source(rng), eps=0.01, dtype=dtype), rng)
+
+    def theirs(p: Any, x: Any, style: Any) -> Any:
+        s, t = (style @ p["affine.W"] + p["affine.b"]).split(n, dim=1)
+        x_hat = torch.nn.functional.instance_norm(x, eps=0.01)
+        ends = (B, n, *[1] * len(pixels))
+        return [x_hat * (1 + s.reshape(ends)) + t.reshape(ends)]
+
+    return Pair(
+        layer, [normal(rng, dtype, B, n, *pixels), normal(rng, dtype, B, k)], called, theirs
+    )
+
+
+@case
+def dropout(rng: Any, dtype: Any, kind: Any = layers.Dropout) -> Pair:
+    """PyTorch draws other noise: ours is read off ones."""
+    import torch
+
+    shape, rate, seed = sizes(rng, int(rng.integers(1, 4))), float(rng.uniform(0, 0.9)), 3
+    u = Generator(seed, "dropout").uniform(tuple(shape))
+
+    def ours(layer: Any, x: Any) -> Any:
+        return [layer(x), layer(x, Generator(seed, "dropout"))]
+
+    def theirs(p: Any, x: Any) -> Any:
+        return [x, torch.where(torch.tensor(u >= rate), x / (1 - rate), 0.0)]
+
+    return Pair(kind(rate), [normal(rng, dtype, *shape)], ours, theirs)
+
+
+@case
+def spectral_norm_of_kernels(rng: Any, dtype: Any, kind: Any = layers.SpectralNorm) -> Pair:
+    """Of a convolution and of a transposed one, whose axes of W differ."""
+    import torch
+
+    n, m, k = sizes(rng, 3, 3)
+    names = ("Conv2d", "ConvTranspose2d")
+    name = names[int(rng.integers(2))]
+    inner = shaken(getattr(layers, name)(n, m, k, source(rng), dtype=dtype), rng)
+    layer = kind(inner, source(rng))
+    layer.follow()
+    v = np.array(layer.v)
+
+    def theirs(p: Any, x: Any) -> Any:
+        W = p["layer.W"]
+        peer = getattr(torch.nn, name)(n, m, k).to(W.dtype)
+        peer = torch.nn.utils.parametrizations.spectral_norm(peer)
+        norm = peer.parametrizations.weight[0].eval()
+        axis = 0 if name == "Conv2d" else 1
+        matrix = W.detach().movedim(axis, 0).reshape(m, -1)
+        u = matrix.T @ torch.tensor(v)
+        norm._u, norm._v = torch.tensor(v), u / u.norm()
+        of = torch.nn.functional.conv2d if axis == 0 else torch.nn.functional.conv_transpose2d
+        return [of(x, norm(W), p["layer.b"])]
+
+    return Pair(layer, [normal(rng, dtype, 2, n, k + 1, k + 2)], called, theirs)

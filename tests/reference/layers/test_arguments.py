@@ -30,6 +30,17 @@ VALID: dict[str, dict[str, Any]] = {
     "GRUCell": {"n_in": 3, "n_out": 2},
     "LSTMCell": {"n_in": 3, "n_out": 2},
     "Attention": {"n_in": 3, "n_out": 8, "heads": 2},
+    "Conv1d": {"n_in": 4, "n_out": 2, "kernel": 3},
+    "CausalConv1d": {"n_in": 4, "n_out": 2, "kernel": 3},
+    "Conv2d": {"n_in": 4, "n_out": 2, "kernel": 3},
+    "ConvTranspose1d": {"n_in": 4, "n_out": 2, "kernel": 3},
+    "ConvTranspose2d": {"n_in": 4, "n_out": 2, "kernel": 3},
+    "LayerNorm": {"n": 3},
+    "RMSNorm": {"n": 3},
+    "GroupNorm": {"n": 4, "groups": 2},
+    "BatchNorm": {"n": 3},
+    "AdaIN": {"n_in": 3, "n_out": 2},
+    "Dropout": {"rate": 0.5},
     "SpectralNorm": {"layer": layers.Linear(3, 2, RNG)},
 }
 NO_SIZE = (0, -1, 2.5, True, math.nan, "3", [3], np.float64(2))
@@ -37,8 +48,12 @@ NO_NUMBER = (-1, math.nan, math.inf, True, "1", [1.0], None)
 WRONG: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("n_in", "n_out", "n", "length", "heads"), (*NO_SIZE, None)),
     **dict.fromkeys(("key_heads", "n_context"), NO_SIZE),
+    **dict.fromkeys(("kernel", "stride", "dilation", "groups"), (*NO_SIZE, None)),
+    "padding": (-1, 2.5, True, math.nan, "3", [3], None),
+    "mask": (True, "C", 1, 2.5, math.nan, np.ones((2, 4, 3)), np.ones((3, 1, 1), bool)),
+    **dict.fromkeys(("rate", "momentum"), (-0.1, 1.5, math.nan, math.inf, True, "1", None)),
     "sizes": (3, "33", (3,), (), (3, 0), (3, True), (3, 2.5), (math.nan, 2), None),
-    **dict.fromkeys(("gain", "last_gain", "base"), NO_NUMBER),
+    **dict.fromkeys(("gain", "last_gain", "base", "eps"), NO_NUMBER),
     "dtype": (np.float16, np.int64, "no", object(), True),
     "rng": (None, 0, np.random.default_rng(0), Generator),
     "activation": (None, "tanh", 1),
@@ -65,7 +80,7 @@ def constructor_cases() -> list[tuple[str, str, Any]]:
 
 def test_every_layer_is_here():
     listed = {name for name in layers.__all__ if inspect.isclass(getattr(layers, name))}
-    assert set(VALID) == listed - {"Cache"}
+    assert set(VALID) == listed - {"Cache", "Moments"}
     for name in VALID:
         made(name)
 
@@ -92,6 +107,9 @@ def test_heads_must_divide(what: str):
 # Calls
 
 X = {"Linear": (2, 3), "MLP": (2, 3), "LearnedPositions": (2, 4, 3), "SinusoidalPositions": (2, 4)}
+X |= {"Conv1d": (2, 4, 5), "CausalConv1d": (2, 4, 5), "ConvTranspose1d": (2, 4, 5)}
+X |= {"Conv2d": (2, 4, 5, 6), "ConvTranspose2d": (2, 4, 5, 6), "BatchNorm": (2, 3, 5)}
+X |= {"LayerNorm": (2, 5, 3), "RMSNorm": (2, 5, 3), "GroupNorm": (2, 4, 5)}
 X |= {"Rotary": (2, 5, 4), "Attention": (2, 5, 3), "SpectralNorm": (2, 3)}
 CELLS = {"RNNCell": 1, "GRUCell": 1, "LSTMCell": 2}
 
@@ -99,9 +117,11 @@ CELLS = {"RNNCell": 1, "GRUCell": 1, "LSTMCell": 2}
 @pytest.mark.parametrize("name", X)
 def test_calls_name_what_is_wrong_with_x(name: str):
     layer, shape = made(name), X[name]
-    assert layer(np.ones(shape, np.float32)).shape[:-1] == shape[:-1]
-    wrong = [None, 3, [[1.0, 2.0, 3.0]], np.ones((*shape[:-1], shape[-1] + 1), np.float32)]
-    wrong += [np.ones((), np.float32), np.ones((*shape[:-1], 0), np.float32)]
+    assert len(layer(np.ones(shape, np.float32))) == 2
+    axis = 1 if "Conv" in name or name in ("BatchNorm", "GroupNorm") else len(shape) - 1
+    wrong = [None, 3, [[1.0, 2.0, 3.0]], np.ones((), np.float32)]
+    wrong += [np.ones((*shape[:axis], n, *shape[axis + 1 :]), np.float32) for n in (0, 1, 7)]
+    wrong += [np.ones(shape[:axis], np.float32)]
     if hasattr(layer, "weight") or parameters(layer):
         wrong += [np.ones(shape), np.ones(shape, np.int64), Tensor(np.ones(shape))]
     for x in wrong:
@@ -155,7 +175,7 @@ def test_a_memory_needs_both_parts():
 
 @pytest.mark.parametrize("x", [[0.5], [True], [3], [-1], [math.nan], ["a"]])
 def test_embedding_names_what_is_wrong(x: Any):
-    with pytest.raises(InputError, match=r"^x must (hold|lie)|must be integers"):
+    with pytest.raises(InputError, match=r"^ids must (be|lie)"):
         made("Embedding")(np.array(x))
 
 
@@ -173,6 +193,96 @@ def test_context_and_mask_are_named():
         attention(x, "causal", np.ones((2, 6, 4), np.float32))
 
 
+CONVOLUTIONS = [name for name in VALID if "Conv" in name]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_want_all_axes(name: str):
+    for shape in (X[name][:-1], (*X[name], 3)):
+        with pytest.raises(InputError, match=r"^x must have shape \(B, 4, (T|H, W)\), got "):
+            made(name)(np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
+@pytest.mark.parametrize("argument", ["kernel", "stride", "padding"])
+@pytest.mark.parametrize("value", [(0, 3), (3, -1), (3, 3, 3), (3,), (2.5, 1), (True, 1), "33"])
+def test_pairs_are_of_two_ints(name: str, argument: str, value: Any):
+    if argument == "padding" and value == (0, 3):
+        return
+    with pytest.raises(InputError, match=rf"^{argument} must be an int"):
+        made(name, **{argument: value})
+
+
+@pytest.mark.parametrize("name", ["Conv1d", "CausalConv1d", "Conv2d"])
+def test_groups_divide_both_sides(name: str):
+    with pytest.raises(InputError, match="groups must divide n_out = 2, got 4"):
+        made(name, groups=4)
+    with pytest.raises(InputError, match="groups must divide n_in = 3, got 2"):
+        made(name, groups=2, n_in=3)
+
+
+@pytest.mark.parametrize("name", ["Conv1d", "Conv2d"])
+@pytest.mark.parametrize("mask", ["A", "B"])
+def test_masks_a_and_b_need_a_centre(name: str, mask: str):
+    with pytest.raises(InputError, match=f"kernel must have a centre for mask {mask}"):
+        made(name, kernel=4, mask=mask)
+
+
+def test_inputs_shorter_than_a_kernel_are_named():
+    for name, shape in (("Conv1d", (1, 4, 2)), ("Conv2d", (1, 4, 2, 5))):
+        with pytest.raises(InputError, match=r"^x must be at least"):
+            made(name)(np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize("name", ["ConvTranspose1d", "ConvTranspose2d"])
+@pytest.mark.parametrize("size", [1, 100, (100, 100), (3,), 2.5, math.nan, True, -1])
+def test_sizes_that_no_input_gives(name: str, size: Any):
+    with pytest.raises(InputError, match="size must be"):
+        made(name, stride=2)(np.ones(X[name], np.float32), size)
+
+
+def test_a_batch_of_one_value_has_no_variance():
+    norm = made("BatchNorm")
+    for shape in ((1, 3), (0, 3), (1, 3, 1, 1), (0, 3, 5)):
+        with pytest.raises(InputError, match="x must have at least two values a channel"):
+            norm.batch(np.ones(shape, np.float32))
+    with pytest.raises(InputError, match=r"^x must have shape \(B, 3, …\)"):
+        norm.batch(np.ones((2, 4), np.float32))
+
+
+@pytest.mark.parametrize("wrong", [None, np.ones(3), np.ones(2, np.float32), 1.0])
+def test_moments_are_named(wrong: Any):
+    norm = made("BatchNorm")
+    fine = np.ones(3, np.float32)
+    for moments in (layers.Moments(fine, wrong), layers.Moments(wrong, fine)):
+        with pytest.raises(InputError, match=r"^moments must"):
+            norm.follow(moments)
+    np.testing.assert_array_equal(norm.mean, 0)  # all or nothing
+    np.testing.assert_array_equal(norm.variance, 1)
+
+
+def test_styles_are_named():
+    layer, x = made("AdaIN"), np.ones((4, 2, 5), np.float32)
+    for style in (None, np.ones((3, 3), np.float32), np.ones((4, 2), np.float32), np.ones((4, 3))):
+        with pytest.raises(InputError, match=r"^style must"):
+            layer(x, style)
+    for wrong in (None, x[:, :1], x.astype(np.float64), x[:, 0]):
+        with pytest.raises(InputError, match=r"^x must"):
+            layer(wrong, np.ones((4, 3), np.float32))
+
+
+def test_dropout_names_what_is_wrong():
+    layer = made("Dropout")
+    for x in (None, 3, np.ones(3, np.int64), [1.0]):
+        with pytest.raises(InputError, match=r"^x must be"):
+            layer(x, RNG)
+    for rng in (0, np.random.default_rng(0), True):
+        with pytest.raises(InputError, match=r"^rng must be"):
+            layer(np.ones(3), rng)
+    with pytest.raises(InputError, match="rate must be"):
+        layers.Dropout(1.0)
+
+
 def test_representations():
     said = {name: repr(made(name)) for name in VALID}
     assert said == {
@@ -187,6 +297,17 @@ def test_representations():
         "GRUCell": "GRUCell(3 → 2)",
         "LSTMCell": "LSTMCell(3 → 2)",
         "Attention": "Attention(3 → 8, 2 heads)",
+        "Conv1d": "Conv1d(4 → 2, 3)",
+        "CausalConv1d": "CausalConv1d(4 → 2, 3, dilation 1)",
+        "Conv2d": "Conv2d(4 → 2, 3×3)",
+        "ConvTranspose1d": "ConvTranspose1d(4 → 2, 3, stride 1)",
+        "ConvTranspose2d": "ConvTranspose2d(4 → 2, 3×3, stride 1×1)",
+        "LayerNorm": "LayerNorm(3)",
+        "RMSNorm": "RMSNorm(3)",
+        "GroupNorm": "GroupNorm(4, 2 groups)",
+        "BatchNorm": "BatchNorm(3)",
+        "AdaIN": "AdaIN(3 → 2)",
+        "Dropout": "Dropout(0.5)",
         "SpectralNorm": "SpectralNorm(Linear(3 → 2))",
     }
     assert isinstance(made("SpectralNorm"), SpectralNorm)
