@@ -5,8 +5,7 @@ from __future__ import annotations
 from core import Array
 from core.checks import number, shaped
 from core.functional import dropout
-from core.random import Generator
-from reference.layers.initial import generator
+from core.random import Generator, checked_generator
 
 
 class Dropout:
@@ -26,7 +25,7 @@ class Dropout:
 
     def __call__(self, x: Array, rng: Generator | None = None) -> Array:
         """x of any shape → the same shape; rng: the source of the noise, None for none."""
-        source = None if rng is None else generator(rng)
+        source = None if rng is None else checked_generator(rng)
         return dropout(shaped("x", x, ("…",), None), self.rate, source)
 
     def __repr__(self) -> str:
