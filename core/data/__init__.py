@@ -14,11 +14,14 @@ import difflib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from core.data import homes, sets
 from core.data.dataset import DOMAINS, SHAPES, UNKNOWN, Dataset, Domain, Shape, Split
 from core.data.files import SUFFIXES, load_file
+from core.data.tables import MISSING, Missing
 from core.data.toys import TOYS, toy
+from core.data.units import Column, Units
 from core.errors import DataError, InputError
 from core.samples import Meaning, Padded
 
@@ -27,6 +30,7 @@ __all__ = [
     "NAMES",
     "SHAPES",
     "UNKNOWN",
+    "Column",
     "Dataset",
     "Domain",
     "Entry",
@@ -34,6 +38,7 @@ __all__ = [
     "Padded",
     "Shape",
     "Split",
+    "Units",
     "catalogue",
     "fetch",
     "load",
@@ -63,6 +68,9 @@ def load(
     shape: Shape | None = None,
     n: int | None = None,
     block: int = 64,
+    label: str | None = None,
+    missing: Missing = "error",
+    standardise: bool | Units = False,
     download: bool = True,
     progress: bool = False,
 ) -> Dataset:
@@ -75,6 +83,11 @@ def load(
     shape: of a sample (Dataset.as_shape); None: flat rows, or sequences where lengths differ.
     n: training rows: toys draw that many, other sets keep the first n. None: 20 000, and all.
     block: characters in a row of running text.
+    label: of a table, the column with the labels; "none": none. None: y, label or class.
+    missing: what is done about missing values of a table: error, drop (the row), or mean (of the
+    column's training rows; the most frequent word).
+    standardise: give the columns of a file's real numbers mean 0 and variance 1 over the training
+    rows (Dataset.units knows the way back), or the offset and scale of another data set's units.
     download: False raises where a file would have to be downloaded. progress: bars on stderr.
 
     Raises DataError for a name, file, download or domain that can't be used, InputError for other
@@ -84,6 +97,8 @@ def load(
         raise InputError(f"n must be an int ≥ 1, got {n!r}")
     if domain is not None and domain not in DOMAINS:
         raise InputError(f"domain must be one of {', '.join(DOMAINS)}, got {domain!r}")
+    if missing not in MISSING:
+        raise InputError(f"missing must be one of {', '.join(MISSING)}, got {missing!r}")
     name = name_or_path if isinstance(name_or_path, str) else ""
     if name in TOYS:
         data = toy(name, n=n or 20_000, seed=seed)
@@ -94,7 +109,8 @@ def load(
         found = homes.paths(source, data_dir=data_dir, download=download, progress=progress)
         data = source.read(source.name, source.doc, found, block)
     else:
-        data = load_file(_path(name_or_path), seed=seed, block=block)
+        read: Any = {"label": label, "missing": missing, "standardise": standardise}
+        data = load_file(_path(name_or_path), seed=seed, block=block, **read)
     if n is not None:
         data = replace(data, train=data.train.subset(n))
     data = data.as_domain(domain or data.domain)

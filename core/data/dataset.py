@@ -27,6 +27,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data.units import Units
 from core.errors import DataError, InputError
 from core.samples import Batch, Meaning, Padded, apply, count, take
 from core.tensor import Array
@@ -83,6 +84,8 @@ class Dataset:
     rate: numbers a second of a sound.
     classes: labels are 0 … classes − 1; 0 when there are none. class_names: what the file calls
     them. given: the meaning of y where it is no label, by name; "y" where it is one thing.
+    units: of a table's columns, whose numbers x holds standardised if it is so loaded. label: the
+    column that y comes from. notes: what was done to the file.
     vocabulary: text only, the character of each id. end: id of the character that ends a row and
     fills what is left of it, where rows are separate strings.
     log_density: exact log p of the distribution that made the data, (B, D) → (B,) nats, where it is
@@ -106,11 +109,32 @@ class Dataset:
     log_density: Callable[[Array], Array] | None = None
     entropy: float | None = None
     doc: str = ""
+    units: Units | None = None
+    label: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def dim(self) -> int:
         """D, the numbers in a sample; in the longest where lengths differ."""
         return math.prod(self.train.x.shape[1:])
+
+    @property
+    def parts(self) -> tuple[Split, Split, Split]:
+        """Training, validation, test."""
+        return self.train, self.validation, self.test
+
+    @property
+    def summary(self) -> str:
+        """What was read, in one line."""
+        rows = sum(map(len, self.parts))
+        if self.units is not None:
+            what = f"{rows} rows × {_plural(len(self.units.columns), 'column')}"
+        else:
+            what = f"{rows} samples of {' × '.join(map(str, self.image_shape or (self.dim,)))}"
+        of = [f"labels: {f'{self.label} ' if self.label else ''}({self.classes})"]
+        of = of if self.classes else [f"with {', '.join(self.given)}"] if self.given else []
+        line = ", ".join([what, self.domain, *of])
+        return "; ".join([line, *self.notes])
 
     def subset(self, n: int) -> Dataset:
         """The first n rows of each part (all of a part that has fewer). n ≥ 1, else InputError."""
@@ -131,9 +155,11 @@ class Dataset:
         if domain not in DOMAINS:
             raise InputError(f"domain must be one of {', '.join(DOMAINS)}, got {domain!r}")
         if domain == self.domain:
-            return self._numbers(lambda x: _cast(x, domain))
+            return self.with_numbers(lambda x: _cast(x, domain))
         if self.levels is None or domain == "text":
-            raise DataError(f"{self.name}: {self.domain} data can't be read as {domain}")
+            table = self.units is not None and domain != "text"
+            cure = "; `levels` in an .npz says that whole numbers are grey levels" if table else ""
+            raise DataError(f"{self.name}: {self.domain} data can't be read as {domain}{cure}")
         half, top = self.levels // 2, self.levels - 1
         convert: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
             "binary": lambda x: x >= half,
@@ -141,8 +167,11 @@ class Dataset:
             "continuous": lambda x: _cast(x, "continuous") * (2.0 / top) - 1.0,
         }
         levels = {"binary": 2, "integer": self.levels, "continuous": None}[domain]
-        converted = self._numbers(lambda x: _cast(convert[domain](x), domain))
-        return replace(converted, domain=domain, levels=levels)
+        converted = self.with_numbers(lambda x: _cast(convert[domain](x), domain))
+        units = self.units
+        if units is not None and domain == "continuous":
+            units = units.moved(top / 2, top / 2)
+        return replace(converted, domain=domain, levels=levels, units=units)
 
     def as_shape(self, shape: Shape) -> Dataset:
         """The same samples in the shape that a model takes; only what is known is reshaped.
@@ -207,7 +236,7 @@ class Dataset:
         """The ids (len(text),) of a text. Raises DataError for a character that has none."""
         return encode(text, self._vocabulary())
 
-    def _numbers(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Dataset:
+    def with_numbers(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Dataset:
         """All samples changed number by number."""
         return self._map(lambda split: Split(apply(change, split.x), split.y))
 
@@ -234,6 +263,10 @@ def encode(text: str, vocabulary: tuple[str, ...]) -> NDArray[np.int64]:
         at = int(np.argmax(missing))
         raise DataError(f"character {text[at]!r} at position {at} is not in the vocabulary")
     return np.where(missing, len(points), ids)
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _cast(x: NDArray[Any], domain: Domain) -> NDArray[Any]:

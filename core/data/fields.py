@@ -53,6 +53,7 @@ class Field:
     parts: Arrays = field(default_factory=dict)
     lengths: Arrays = field(default_factory=dict)
     about: Arrays = field(default_factory=dict)
+    missing: str = "error"  # NaN is one, unless it is said what is done about it
 
     def fail(self, fault: str, part: str | None = None) -> NoReturn:
         """Raise a DataError that names the file, the thing and its part."""
@@ -205,6 +206,8 @@ def _finite(one: Field, part: str, x: NDArray[Any]) -> NDArray[Any]:
         fits = np.isfinite(flat.astype(np.float32))
     if one.lengths and x.ndim == 2:
         fits |= ~padded_part(one, part, x).mask
+    if one.missing != "error":
+        fits |= np.isnan(flat)
     if not fits.all():
         row, column = np.argwhere(~fits)[0]
         fault = f"expected a finite float32, got {flat[row, column]}"

@@ -5,23 +5,24 @@
         `image_shape` (H, W) or (C, H, W) say more about flat rows. Other names are left alone, but
         not such as begin with x or y, which are likely misspelt.
 .npy    x.
-.csv    (.tsv: tabs) one row a line, numbers only. A first line without a number is a header; a
-        column called y, label or class holds the labels.
+.csv    (.tsv: tabs) a table of numbers and words, as `core.data.tables` reads it.
 text    any other file, as UTF-8 (core.data.text.stream).
 
 Parts that are not given are drawn from the training rows, a tenth each, by `seed`.
 
-What the numbers are is read off them. All 0 and 1: binary. Whole and ≥ 0, up to 255 (65 535 if
-their type is an integer one): integer, with levels = largest + 1, or 256 if bytes go beyond 127.
-Anything else: continuous. Labels are whole numbers or strings; those that occur are the classes.
+What the numbers are: all 0 and 1: binary. Grey levels only where the file says so, by `levels` or
+by the shape of an image: then whole numbers up to 255 (65 535 if their type is an integer one) are
+integer, with levels = largest + 1, or 256 if bytes go beyond 127. Anything else, ages and counts
+too, is continuous. Labels are whole numbers or strings; those that occur are the classes.
+
+Continuous rows keep their units: `standardise` gives every column mean 0 and variance 1 over the
+training rows, and `Dataset.units` knows the way back.
 """
 
 from __future__ import annotations
 
-import csv
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +34,47 @@ from core.data import fields, text
 from core.data.arrays import read_npy, read_npz, reading
 from core.data.dataset import Dataset, Domain, Split
 from core.data.fields import Field, is_whole, within
+from core.data.tables import Missing, read_table
+from core.data.units import Column, Units
 from core.errors import DataError
 from core.samples import Batch, Meaning, Padded
 
 SUFFIXES = (".npz", ".npy", ".csv", ".tsv", ".txt")
-_LABELS = ("y", "label", "class")
+_TELLS_APART = 1e-4
+"""Of a column's spread: a rounding error to float32 that loses what the column says."""
 
 
-def load_file(path: Path, *, seed: int = 0, block: int = 64) -> Dataset:
-    """The data set in a file. Raises DataError that names the file and the fault."""
+def load_file(
+    path: Path,
+    *,
+    seed: int = 0,
+    block: int = 64,
+    label: str | None = None,
+    missing: Missing = "error",
+    standardise: bool | Units = False,
+) -> Dataset:
+    """The data set in a file. Raises DataError that names the file and the fault.
+
+    label, missing: as `load` has them. standardise: or the units of a run, which the columns then
+    get in place of their own.
+    """
     with reading(path):
         if not path.is_file():
             what = "is not a regular file" if path.exists() else "no such file"
             raise DataError(f"{path}: {what}")
-    readers: dict[str, Callable[[Path], dict[str, Field]]]
-    readers = {".npz": _npz, ".npy": _npy, ".csv": _csv, ".tsv": _csv}
-    if read := readers.get(path.suffix.lower()):
-        return _dataset(path, read(path), seed)
+    known = standardise if isinstance(standardise, Units) else None
+    kind = path.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        table = read_table(path, label=label, missing=missing, known=known)
+        found = {"x": Field(path, "x", {"train": table.x}, missing=missing)}
+        if table.y is not None:
+            found["y"] = Field(path, "y", {"train": table.y})
+        said = {"units": table.units, "label": table.label, "notes": table.notes}
+        return _dataset(path, found, said, seed, standardise)
+    if kind in (".npz", ".npy"):
+        found = _npz(path) if kind == ".npz" else _npy(path)
+        found["x"].missing = missing
+        return _dataset(path, found, {}, seed, standardise)
     return text.stream(path.name, text.read_text(path), block=block, doc=str(path))
 
 
@@ -71,84 +96,16 @@ def _npz(path: Path) -> dict[str, Field]:
     return found
 
 
-def _csv(path: Path) -> dict[str, Field]:
-    head = list(itertools.islice(_lines(path), 2))
-    if not head:
-        raise DataError(f"{path}: is empty")
-    line, cells = head[0]
-    names = None if any(map(_is_number, cells)) else [cell.strip().lower() for cell in cells]
-    if names and len(head) == 1:
-        raise DataError(f"{path}: has a header but no rows")
-    x = _numbers(path, names, line)
-    labels = [j for j, name in enumerate(names or ()) if name in _LABELS]
-    if len(labels) > 1:
-        raise DataError(f"{path}: has {len(labels)} columns of labels ({', '.join(_LABELS)})")
-    found = {"x": Field(path, "x", {"train": np.delete(x, labels, axis=1)})}
-    if labels:
-        found["y"] = Field(path, "y", {"train": x[:, labels[0]]})
-    return found
-
-
-def _numbers(path: Path, names: list[str] | None, line: int) -> NDArray[np.float64]:
-    """All rows (N, D) after a header that ends on the given line. Any fault is looked up."""
-    try:
-        x = np.loadtxt(
-            path,
-            delimiter=_delimiter(path),
-            skiprows=line if names else 0,
-            ndmin=2,
-            comments=None,
-            quotechar='"',
-            encoding="utf-8-sig",
-        )
-    except ValueError:
-        raise _bad_cell(path, names) from None
-    if x.shape[1] != len(names or x[0]) or not np.isfinite(x).all():
-        raise _bad_cell(path, names)
-    return x
-
-
-def _bad_cell(path: Path, names: list[str] | None) -> DataError:
-    """The first line or cell that is not what it should be."""
-    rows = itertools.islice(_lines(path), 1 if names else 0, None)
-    width = len(names) if names else None
-    for line, cells in rows:
-        width = width or len(cells)
-        if len(cells) != width:
-            return DataError(f"{path}: line {line} has {len(cells)} columns, expected {width}")
-        for j, cell in enumerate(cells):
-            if not (_is_number(cell) and math.isfinite(float(cell))):
-                column = repr(names[j]) if names else j + 1
-                fault = f"expected a finite number, got {cell[:40]!r}"
-                return DataError(f"{path}: line {line}, column {column}: {fault}")
-    return DataError(f"{path}: can't be read as a table of numbers")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each line that is not blank."""
-    with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=_delimiter(path))
-        for cells in reader:
-            if cells:
-                yield reader.line_num, cells
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix.lower() == ".tsv" else ","
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
 # From things to data set
 
 
-def _dataset(path: Path, found: dict[str, Field], seed: int) -> Dataset:
+def _dataset(
+    path: Path,
+    found: dict[str, Field],
+    said: dict[str, Any],
+    seed: int,
+    standardise: bool | Units,
+) -> Dataset:
     x, y = found["x"], {name: one for name, one in found.items() if name != "x"}
     _check_rows(x, y)
     about, samples = _read_x(x)
@@ -160,8 +117,76 @@ def _dataset(path: Path, found: dict[str, Field], seed: int) -> Dataset:
     else:
         about["given"] = {name: meaning for name, (meaning, _) in given.items()}
     splits = {part: Split(one, _with(given, part)) for part, one in samples.items()}
+    if x.missing == "drop":
+        splits = {part: split.take(_complete_rows(split.x)) for part, split in splits.items()}
     parts = _complete(path, splits, seed)
-    return Dataset(path.name, *parts, doc=str(path), **about)
+    data = Dataset(path.name, *parts, doc=str(path), **about, **said)
+    if isinstance(standardise, Units):
+        return _in_units(replace(data, domain="continuous", levels=None), standardise)
+    if data.units is None and data.domain == "continuous" and _is_table(data):
+        data = replace(data, units=_unnamed(data))
+    return data if data.units is None else _as_table(path, data, standardise)
+
+
+def _complete_rows(x: Batch) -> Any:
+    """Which rows have no missing value."""
+    return slice(None) if isinstance(x, Padded) else ~np.isnan(x.astype(np.float64)).any(axis=1)
+
+
+def _is_table(data: Dataset) -> bool:
+    """Whether samples are rows of columns, not images or sounds."""
+    plain = data.image_shape is None and data.rate is None
+    return plain and not isinstance(data.train.x, Padded)
+
+
+def _unnamed(data: Dataset) -> Units:
+    """Columns of an array."""
+    x = np.concatenate([part.x for part in (data.train, data.validation, data.test)])
+    columns = []
+    for j, column in enumerate(x.T.astype(np.float64)):
+        low, high = float(np.nanmin(column)), float(np.nanmax(column))
+        whole = bool((column[~np.isnan(column)] % 1 == 0).all())
+        columns.append(Column(f"x{j + 1}", "whole" if whole else "real", low, high))
+    return Units(tuple(columns))
+
+
+def _as_table(path: Path, data: Dataset, standardise: bool) -> Dataset:
+    """Missing values filled, and columns in float32: standardised, or in their units if that does."""
+    data, units = _filled(data), data.units
+    assert units is not None
+    if data.domain != "continuous":
+        return data
+    if standardise:
+        return _in_units(data, units.fitted(data.train.x.astype(np.float64)))
+    x = data.train.x.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = np.abs(x - x.astype(np.float32)).max(axis=0) > _TELLS_APART * x.std(axis=0)
+    if lost.any():
+        name = units.names[int(np.argmax(lost))]
+        raise DataError(
+            f"{path}: column {name!r}: float32 can't tell its values apart; "
+            "load(…, standardise=True) takes its mean away first"
+        )
+    return data
+
+
+def _filled(data: Dataset) -> Dataset:
+    """Missing values as the mean of the column's training rows, in whole columns the nearest."""
+    x, units = data.train.x.astype(np.float64), data.units
+    if units is None or not any(np.isnan(part.x).any() for part in data.parts):
+        return data
+    mean = np.nanmean(x, axis=0)
+    for j, column in enumerate(units.columns):
+        if column.kind == "category":  # the word that is there most often
+            codes = x[:, j][~np.isnan(x[:, j])].astype(np.int64)
+            mean[j] = np.bincount(codes).argmax()
+        elif column.kind == "whole":
+            mean[j] = np.rint(mean[j])
+    return data.with_numbers(lambda x: np.where(np.isnan(x), mean, x))
+
+
+def _in_units(data: Dataset, units: Units) -> Dataset:
+    return replace(_filled(data).with_numbers(units.standardise), units=units)
 
 
 def _with(given: dict[str, tuple[Meaning, dict[str, Batch]]], part: str) -> Batch:
@@ -212,19 +237,29 @@ def _read_x(x: Field) -> tuple[dict[str, Any], dict[str, Batch]]:
 
 def _domain(x: Field, flat: dict[str, Batch]) -> tuple[Domain, int | None]:
     """What the numbers are, and how many values they have."""
-    parts = [one.data if isinstance(one, Padded) else one for one in flat.values()]
-    whole = all(is_whole(one) and one.min() >= 0 for one in parts)
-    top, levels = int(max(one.max() for one in parts)), x.whole("levels", 2, 65536)
+    parts = [one.data if isinstance(one, Padded) else _known(one) for one in flat.values()]
+    whole = all(is_whole(one) and one.min(initial=0) >= 0 for one in parts)
+    top, levels = int(max(one.max(initial=0) for one in parts)), x.whole("levels", 2, 65536)
     if levels is not None:
         if not whole or top >= levels:
             x.fail(f"must be whole numbers below levels = {levels}")
         return ("binary" if levels == 2 else "integer"), levels
     if whole and top <= 1:
         return "binary", 2
-    if not whole or top > (65535 if all(one.dtype.kind in "iu" for one in parts) else 255):
+    grey = "image_shape" in x.about or fields.kind_of(x) in ("image", "film")
+    if (
+        not grey
+        or not whole
+        or top > (65535 if all(one.dtype.kind in "iu" for one in parts) else 255)
+    ):
         return "continuous", None
     bytes_ = all(one.dtype == np.uint8 for one in parts)
     return "integer", 256 if bytes_ and top > 127 else top + 1
+
+
+def _known(x: NDArray[Any]) -> NDArray[Any]:
+    """The numbers that are not missing."""
+    return x[~np.isnan(x)] if x.dtype.kind == "f" else x
 
 
 def _picture(x: Field, shape: tuple[int, ...], kind: str) -> tuple[int, ...] | None:
