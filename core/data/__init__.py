@@ -42,6 +42,7 @@ __all__ = [
     "catalogue",
     "fetch",
     "load",
+    "path_of",
 ]
 
 NAMES: tuple[str, ...] = ("digits", *TOYS, *sets.SOURCES)
@@ -142,6 +143,11 @@ def catalogue(data_dir: str | os.PathLike[str] | None = None) -> tuple[Entry, ..
             for s in sets.SOURCES.values()
         ),
     )
+
+
+def path_of(name: str) -> Path | None:
+    """The path that a name stands for; None for one of NAMES. Raises DataError as `load` does."""
+    return None if name in NAMES else _path(name)
 
 
 def _path(given: str | os.PathLike[str]) -> Path:

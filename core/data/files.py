@@ -120,12 +120,12 @@ def _dataset(
     if x.missing == "drop":
         splits = {part: split.take(_complete_rows(split.x)) for part, split in splits.items()}
     parts = _complete(path, splits, seed)
-    data = Dataset(path.name, *parts, doc=str(path), **about, **said)
+    data = replace(Dataset(path.name, *parts, about.pop("domain"), doc=str(path)), **about, **said)
     if isinstance(standardise, Units):
         return _in_units(replace(data, domain="continuous", levels=None), standardise)
     if data.units is None and data.domain == "continuous" and _is_table(data):
         data = replace(data, units=_unnamed(data))
-    return data if data.units is None else _as_table(path, data, standardise)
+    return data if data.units is None else _as_table(path, data, data.units, standardise)
 
 
 def _complete_rows(x: Batch) -> Any:
@@ -150,10 +150,9 @@ def _unnamed(data: Dataset) -> Units:
     return Units(tuple(columns))
 
 
-def _as_table(path: Path, data: Dataset, standardise: bool) -> Dataset:
-    """Missing values filled, and columns in float32: standardised, or in their units if that does."""
-    data, units = _filled(data), data.units
-    assert units is not None
+def _as_table(path: Path, data: Dataset, units: Units, standardise: bool) -> Dataset:
+    """Missing values filled; columns for float32: standardised, or in their units if that does."""
+    data = _filled(data)
     if data.domain != "continuous":
         return data
     if standardise:

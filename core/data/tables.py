@@ -84,8 +84,8 @@ def read_table(
     y = None if found is None else _words_or_numbers(found, missing)
     units = known or Units(tuple(column for _, column in read))
     if missing == "drop":
-        labelled = [not _absent(cell) for cell in found.cells] if found else True
-        whole = ~np.isnan(x).any(axis=1) & labelled
+        rows = [*x.T, *([] if found is None else [_nan_if_absent(found)])]
+        whole = ~np.any(np.isnan(rows), axis=0)
         if not whole.all():
             notes = (*notes, f"{np.sum(~whole)} rows with missing values left out")
         x, y = x[whole], None if y is None else y[whole]
@@ -220,6 +220,10 @@ def _number(column: _Column, row: int) -> float:
     if _is_number(cell) and math.isfinite(float(cell)):
         return float(cell)
     raise column.fail(row, f"expected a finite number, got {cell[:40]!r}")
+
+
+def _nan_if_absent(column: _Column) -> NDArray[np.float64]:
+    return np.array([math.nan if _absent(cell) else 0.0 for cell in column.cells])
 
 
 def _decimals(cell: str) -> int:

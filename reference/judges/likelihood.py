@@ -68,6 +68,8 @@ def _summary(
 ) -> Likelihood:
     """Nats become bits per dimension for probabilities only: a density depends on the units."""
     nats, se = mean_and_se(-log_p)
+    if data is not None and data.units is not None:
+        nats += data.units.log_scale  # of a table's own units, not of its standardised columns
     gap, gap_se = None, None
     if data is not None and data.log_density is not None:
         true = np.asarray(data.log_density(x.astype(np.float64)), dtype=np.float64)

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from reference.zoo import printing
-
-if TYPE_CHECKING:
-    from core.data import Dataset
-    from reference.zoo.runs import Opened
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with downloaded data sets (else $GENZOO_DATA).")
@@ -45,13 +41,19 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, as it was begun.")
     ] = False,
+    label: Annotated[
+        str | None, typer.Option(help="The column with the labels, or none. [y, label or class]")
+    ] = None,
+    missing: Annotated[
+        str | None, typer.Option(help="Missing values: error, drop the row, or the mean. [error]")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Train MODEL on a data set and keep it in the folder --out.
 
     For what is not given the zoo's settings for this model and data are taken, if it has some.
     """
-    from reference.zoo import runs
+    from reference.zoo import runs, sources
     from reference.zoo.progress import training_bar
 
     row = runs.find_row(model)
@@ -62,11 +64,17 @@ def train(
     numbers = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience}
     given = {name: number for name, number in numbers.items() if number is not None}
     how = runs.settings(old.get("train", {"seed": seed, **demo.train}) | given, out)
-    loaded = _load(source, old.get("domain", row.domain), row.shape, seed, data_dir)
+    label, missing = label or old.get("label"), missing or old.get("missing", "error")
+    table: Any = {"label": label, "missing": missing}
+    loaded = sources.read(
+        source, row, seed=seed, data_dir=data_dir, domain=old.get("domain"), **table
+    )
     arguments = {**old.get("arguments", demo.arguments), **parse_settings(settings or [])}
     config = runs.configuration(
-        row, loaded, source=source, arguments=arguments, settings=how, seed=seed
+        row, loaded, source=source, arguments=arguments, settings=how, seed=seed, **table
     )
+    if "checksum" in config:
+        print(loaded.summary, file=sys.stderr)
     with training_bar(f"{row.title} · {loaded.name}") as on_progress:
         runs.train(config, loaded, how, out, resume=resume, on_progress=on_progress)
     print(f"{row.title}, trained on {loaded.name}, is in {out}")
@@ -77,7 +85,7 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="A .png, .gif, .wav, .txt, .npy or .npz file.")
+        Path | None, typer.Option(help="A .csv, .npy, .npz, .png, .gif, .wav or .txt file.")
     ] = None,
     settings: Settings = None,
     given: Annotated[
@@ -90,17 +98,22 @@ def sample(
     A model of x given a text, an image or a sound is given those of the data set it was trained on;
     they are left beside the samples.
     """
-    from reference.zoo import runs, saving
+    from reference.zoo import runs, saving, sources
 
     opened = runs.open_run(run)
     how, y = parse_settings(settings or []), None
     _part("--given", given)
     if runs.needs_given(opened) and "y" not in how:
-        loaded = _load_again(opened, None, opened.config["seed"], data_dir)
+        loaded = sources.read_again(opened, None, seed=opened.config["seed"], data_dir=data_dir)
         how["y"] = y = runs.first_given(loaded, given, n)
     x = runs.draw(opened, n, seed, how)
+    units = runs.units_of(opened.config)
+    if out is not None and out.suffix == ".csv":
+        saving.save_table(x, out, units)
+        print(f"{n} samples are in {out}")
+        return
     if out is not None and out.suffix in (".npy", ".npz"):
-        saving.save_arrays(x, out)
+        saving.save_arrays(x if units is None else units.restore(x), out)
         print(f"{n} samples are in {out}")
         return
     for name, picture in runs.show_run(opened, x, y).items():
@@ -125,12 +138,12 @@ def score(
 ) -> None:
     """The log-likelihood of a data set, in nats per sample; or the distance of samples from it."""
     from core.errors import InputError
-    from reference.zoo import runs
+    from reference.zoo import runs, sources
 
     _part("--split", split)
     opened = runs.open_run(run)
     seed = opened.config["seed"] if seed is None else seed
-    loaded = _load_again(opened, data, seed, data_dir)
+    loaded = sources.read_again(opened, data, seed=seed, data_dir=data_dir)
     if distance:
         printing.print_distance(opened.model, loaded, seed)
         return
@@ -166,17 +179,3 @@ def _part(option: str, part: str) -> str:
     if part not in ("train", "validation", "test"):
         raise InputError(f"{option} must be train, validation or test, got {part!r}")
     return part
-
-
-def _load(name: str, domain: str, shape: str, seed: int, data_dir: Path | None) -> Dataset:
-    from core.data import load
-
-    how: Any = {"domain": domain, "shape": shape, "progress": sys.stderr.isatty()}
-    return load(name, seed=seed, data_dir=data_dir, **how)
-
-
-def _load_again(opened: Opened, data: str | None, seed: int, data_dir: Path | None) -> Dataset:
-    """A data set as the run's model takes it: the one that it was trained on, or another."""
-    config, row = opened.config, opened.row
-    name = data or config.get("data", "")
-    return _load(name, config.get("domain", row.domain), row.shape, seed, data_dir)

@@ -152,7 +152,7 @@ def _plan(
 
 
 def _load(name: str, domain: str, shape: str, seed: int, data_dir: Path | None) -> Dataset:
-    how: Any = {"domain": domain, "shape": shape}
+    how: Any = {"domain": domain, "shape": shape, "standardise": True}
     return load(name, data_dir=data_dir, seed=seed, **how)
 
 

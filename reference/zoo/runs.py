@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from core.checkpoint import Run, write_json
-from core.data import Dataset
+from core.data import Dataset, Units
 from core.errors import CheckpointError, GenzooError, InputError, Interrupted
 from core.learners import CountLearner, EMLearner, GradientLearner, TrainSettings
 from core.samples import Batch, Padded, take
 from core.state import parameters, state
 from core.train import History, Progress, fit
 from reference import MODELS, Demo, Model
+from reference.zoo.remember import remembered
 from reference.zoo.showing import How, how_to_show, show, show_given
 
 LEARNERS = {"counts": CountLearner, "em": EMLearner, "gradient": GradientLearner}
@@ -104,14 +105,21 @@ def configuration(
     arguments: Mapping[str, Any],
     settings: TrainSettings,
     seed: int,
+    label: str | None = None,
+    missing: str = "error",
 ) -> dict[str, Any]:
-    """What config.json says of a run. `source` is the name or path the data were loaded by."""
+    """What config.json says of a run.
+
+    source, label, missing: the name or path that the data were loaded by, and how.
+    """
     if row.kind == "class-conditional" and data.train.y is None:
         raise InputError(f"{row.name} needs labels, and {data.name} has none")
     config = {
         "model": row.name,
         "arguments": complete(row, {**row.arguments(data), **arguments}),
-        "data": source,
+        **remembered(source),
+        **({} if label is None else {"label": label}),
+        **({} if missing == "error" else {"missing": missing}),
         "domain": data.domain,
         "seed": seed,
         "train": asdict(settings),
@@ -166,8 +174,10 @@ def _continued(out: Path, config: Mapping[str, Any]) -> Run:
     """The run in `out`, if it is the one of `config`; `fit` compares the training settings."""
     run = Run.open(out)
     for key in ("model", "arguments", "data", "domain", "seed"):
-        if run.config.get(key) != config[key]:
-            theirs = run.config.get(key)
+        theirs = run.config.get(key)
+        if key == "data" and isinstance(theirs, str):
+            theirs = remembered(theirs)["data"]  # older runs may have a relative path
+        if theirs != config[key]:
             raise CheckpointError(
                 f"{out} holds another run: {key} = {theirs!r}, not {config[key]!r}"
             )
@@ -191,6 +201,16 @@ class Opened:
     row: Model
     model: Any
     config: dict[str, Any]
+
+
+def units_of(config: Mapping[str, Any]) -> Units | None:
+    """Of the table that a run was trained on; None if it was none. CheckpointError if damaged."""
+    show = config.get("show")
+    stored = show.get("units") if isinstance(show, dict) else None
+    try:
+        return None if stored is None else Units.from_json(stored)
+    except InputError as error:
+        raise CheckpointError(f"config.json: {error}") from error
 
 
 def open_run(path: Path) -> Opened:

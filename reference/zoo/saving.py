@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from math import inf
 from pathlib import Path
 
 import numpy as np
 
 from core.checkpoint import write_atomic
+from core.data import Column, Units
 from core.errors import InputError
 from core.samples import Batch, Padded
 from reference.zoo.pictures import suffix
@@ -28,6 +30,15 @@ def save_picture(picture: bytes | str, run: Path, name: str, out: Path | None) -
         path = out
     write_atomic(path, picture if isinstance(picture, bytes) else f"{picture}\n".encode())
     return path
+
+
+def save_table(x: Batch, path: Path, units: Units | None) -> None:
+    """Samples as a .csv with a header, in the units, types and ranges of the columns."""
+    if isinstance(x, Padded) or x.ndim != 2:
+        raise InputError(f"--out must not be a .csv for samples of shape {x.shape[1:]}, got {path}")
+    names = tuple(f"x{j + 1}" for j in range(x.shape[1]))
+    units = units or Units(tuple(Column(name, "real", -inf, inf) for name in names))
+    write_atomic(path, f"{units.text(x)}\n".encode())
 
 
 def save_arrays(x: Batch, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from core import Array
-from core.data import Dataset
+from core.data import Dataset, Units
 from core.samples import Batch, Meaning, Padded
 from reference.zoo import pictures
 
@@ -32,6 +32,8 @@ def how_to_show(data: Dataset) -> dict[str, Any]:
         how["rate"] = data.rate
     elif data.train.x.shape[1:] == (2,) and not isinstance(data.train.x, Padded):
         how["box"] = [round(edge, 6) for edge in pictures.square_box(data.train.x)]
+    if data.units is not None:
+        how["units"] = data.units.as_json()
     if data.given:
         how["given"] = {name: _how(meaning) for name, meaning in data.given.items()}
     return how
@@ -74,6 +76,8 @@ def show(
     if "box" in how:
         left, right, bottom, top = how["box"]
         return pictures.scatter(x, box=(left, right, bottom, top), density=density, color=color)
+    if "units" in how:
+        return Units.from_json(how["units"]).text(x)
     if "names" in how:
         return "\n".join(how["names"][int(k)] for k in x)
     return "\n".join(" ".join(f"{v:g}" for v in np.ravel(row)) for row in x)

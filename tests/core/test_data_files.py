@@ -115,15 +115,21 @@ def test_given_parts_are_kept_and_missing_ones_are_drawn_from_training(tmp_path)
     assert np.array_equal(load(tmp_path / "b.npz").train.x, x[:50].reshape(50, 12))
 
 
+IMAGES = np.eye(9, dtype=np.int64).reshape(9, 3, 3)
+
+
 @pytest.mark.parametrize(
     ("x", "domain", "levels"),
     [
         (np.eye(9), "binary", 2),
         (np.eye(9, dtype=bool), "binary", 2),
-        (np.eye(9) * 16, "integer", 17),
-        (np.eye(9, dtype=np.uint8) * 128, "integer", 256),
-        (np.eye(9, dtype=np.int64) * 128, "integer", 129),
-        (np.eye(9, dtype=np.int64) * 1000, "integer", 1001),
+        (IMAGES * 16.0, "integer", 17),
+        (IMAGES.astype(np.uint8) * 128, "integer", 256),
+        (IMAGES * 128, "integer", 129),
+        (IMAGES * 1000, "integer", 1001),
+        (IMAGES * 1000.0, "continuous", None),
+        (np.eye(9) * 16, "continuous", None),
+        (np.eye(9, dtype=np.uint8) * 128, "continuous", None),
         (np.eye(9) * 1000, "continuous", None),
         (np.eye(9) * 0.5, "continuous", None),
         (-np.eye(9, dtype=np.int8), "continuous", None),
