@@ -24,8 +24,3 @@ def test_examples_run(name: str):
 @pytest.mark.parametrize("name", sorted(set(layers.__all__) - {"Cache", "Moments", "sinusoidal"}))
 def test_whoever_is_called_first_has_an_example(name: str):
     assert ">>>" in (inspect.getdoc(getattr(layers, name)) or "")
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_a_layer_fits_on_a_page(name: str):
-    assert len((FOLDER / f"{name}.py").read_text().splitlines()) <= 100
