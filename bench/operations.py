@@ -27,9 +27,9 @@ def main(arguments: list[str]) -> int:
 
 def page(ops: Mapping[str, Op]) -> str:
     """A line for each operation, then a section for each, as Markdown."""
-    head = ["| operation | rows | definition | twins |", "|---|---|---|---|"]
+    head = ["| operation | mission | definition | twins |", "|---|---|---|---|"]
     lines = [
-        f"| [{op.name}](#{op.name}) | {' '.join(op.rows)} | {_link(op.definition)} "
+        f"| [{op.name}](#{op.name}) | {' '.join(op.mission)} | {_link(op.definition)} "
         f"| {', '.join(_link(twin, where) for where, twin in op.twins.items())} |"
         for op in ops.values()
     ]
@@ -40,6 +40,7 @@ def section(op: Op) -> str:
     """What the operation is, what its twins owe, and what they are measured against."""
     facts = {
         "Drawn in tests": _drawn(op),
+        "Can be drawn without": ", ".join(op.without),
         "Error allowed": _allowed(op),
         "Laws": "; ".join(map(_law, op.laws)),
         "Benchmarks": "; ".join(op.bench),

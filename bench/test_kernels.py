@@ -14,7 +14,7 @@ import pytest
 
 from bench.contest import contest
 from bench.peers import judge, off_on_round_numbers
-from kernels import OPS, Op, check
+from kernels import OPS, Call, Op, check
 
 CALLS = [(op, label) for op in OPS.values() if "numba" in op.twins for label in op.bench]
 PEERS = [(op, label, who) for op, label in CALLS for who in op.peers]
@@ -73,7 +73,7 @@ def test_operation(benchmark: Any, op: Op, label: str) -> None:
     call, dtype = arguments(op, label, dims, 0), op.bench[label][1]
     twin, peers = op.load("numba"), present(op, label)
     note = benchmark.extra_info
-    result = check(op, twin, call, dtype)
+    result = check(twin, Call(op, call, dtype))
     note["notes"] = {who: judge(op, who, run, call) for who, run in peers.items()}
     note |= {"operation": op.name, "label": label, "dtype": dtype}
     note["bytes"] = nbytes(call) + nbytes(result)

@@ -47,8 +47,8 @@ class Twins(Protocol):
         """ "module:function"."""
 
     @property
-    def rows(self) -> tuple[str, ...]:
-        """Of MISSION.md."""
+    def mission(self) -> tuple[str, ...]:
+        """Ids of MISSION.md."""
 
     @property
     def twins(self) -> Mapping[str, str]:

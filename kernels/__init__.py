@@ -9,9 +9,11 @@ from typing import Any
 from core.errors import BackendError
 from core.operation import register_twins
 from kernels.cache import cache_folder
-from kernels.table import Op, check, require, rows
+from kernels.calls import Call
+from kernels.proof import check
+from kernels.table import Op, require, rows
 
-__all__ = ["OPS", "BackendError", "Op", "check", "masked_attention", "rows"]
+__all__ = ["OPS", "BackendError", "Call", "Op", "check", "masked_attention", "rows"]
 
 
 def _key_numba_cache() -> None:

@@ -10,45 +10,69 @@ there, and its name stands in FAMILIES.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from copy import deepcopy
-from dataclasses import dataclass, field, fields, is_dataclass
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from core.checks import one_of, whole
 from core.errors import BackendError, InputError
+from core.operation import BACKENDS
+from kernels.calls import Arguments, Call, Narrow, narrowed, strategy
 
-Arguments = dict[str, Any]
 NEEDS = {"numba": ("numba",), "triton": ("triton", "torch")}
 INSTALL = {"numba": "pip install numba", "triton": "pip install -e '.[gpu]' (Linux)"}
+MISSION = Path(__file__).resolve().parent.parent / "docs/MISSION.md"
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
 class Op:
-    """One operation.
+    """One operation: a row of the table.
 
-    name: of the definition. definition, twins: "module:function", the twins by back end.
+    name: of the definition. mission: ids of docs/MISSION.md. definition, twins: "module:function",
+        the twins by back end.
     make(rng, dims, dtype): keyword arguments of one call, drawn from a NumPy Generator; `dims` are
         integers that hypothesis draws between the bounds given here, `dtypes` what it chooses from.
+    without: what a call can do without, by name, and the dims that leave it out.
+    entries: arguments with dims["n"] entries along their first axis, any run of which makes a call
+        of its own: so a call that fails shrinks to the entries that make it fail.
     floor, cap: by dtype, for results of size 1 (larger ones in proportion): a floating result may
         be wrong by twice what the definition is wrong by in that dtype, plus floor, but by no more
         than cap. Integer results are exact. A floor by "triton float32" is for that twin alone.
     laws: functions (arguments, result) that raise AssertionError. wrong: twins with a planted
         fault; the check must reject each.
-    bench: dims of the benchmarks, by label. peers: other libraries' versions of the same call.
+    bench: dims and dtype of the benchmarks, by label. peers: other libraries' versions of the call.
     flops(dims): arithmetic of one call, where it is the bound.
+
+    Raises InputError, naming the row and the field, for a row that can't be proven or measured:
+    a missing cap, an unknown id, a name that is none, no twin, no wrong twin, no benchmark.
+
+    >>> from dataclasses import replace
+    >>> from kernels import OPS
+    >>> OPS["histogram"].load()([0.5, 2.5, 2.6], [0.0, 1.0, 2.0, 3.0])
+    array([1, 0, 2])
+    >>> replace(OPS["normal"], cap={"float32": 2e-6})
+    Traceback (most recent call last):
+    core.errors.InputError: cap of normal must name every floating dtype, got none for float64
     """
 
     name: str
-    rows: tuple[str, ...]
+    mission: tuple[str, ...]
     definition: str
     twins: Mapping[str, str]
     make: Callable[[np.random.Generator, Mapping[str, int], str], Arguments]
     dims: Mapping[str, tuple[int, int]]
     dtypes: tuple[str, ...] = ("float32", "float64")
+    without: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    entries: tuple[str, ...] = ()
     floor: Mapping[str, float] = field(default_factory=dict)
     cap: Mapping[str, float] = field(default_factory=dict)
     laws: tuple[Callable[[Arguments, Any], None], ...] = ()
@@ -56,6 +80,14 @@ class Op:
     bench: Mapping[str, tuple[Mapping[str, int], str]] = field(default_factory=dict)
     peers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     flops: Callable[[Mapping[str, int]], float] | None = None
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        self._check_draws()
+        self._check_bounds()
+        for what in ("twins", "wrong", "bench"):
+            if not getattr(self, what):
+                raise InputError(f"{what} of {self.name} must hold one at least, got none")
 
     def load(self, where: str = "") -> Callable[..., Any]:
         """The definition, or the twin on back end `where`. Raises BackendError."""
@@ -68,18 +100,100 @@ class Op:
         require(where)
         return _resolve(self.twins[where])
 
-    def draw(self, seed: int, dtypes: tuple[str, ...] = ()) -> tuple[Arguments, str]:
-        """(arguments, dtype) of one call, the same for a seed; dtypes: if not all of the row's."""
+    def call(
+        self, seed: int, dtype: str, kept: tuple[int, int] | None = None, /, **dims: int
+    ) -> Call:
+        """The call that these numbers draw, the same every time; kept: (start, stop) of entries.
+
+        >>> from kernels import OPS
+        >>> OPS["count_categories"].call(3, "uint8", n=4, levels=5, step=1).arguments
+        {'x': array([4, 0, 0, 1], dtype=uint8), 'levels': 5}
+        >>> call = OPS["count_categories"].call(3, "uint8", (2, 4), n=4, levels=5, step=1)
+        >>> call, call.arguments["x"]
+        (OPS["count_categories"].call(3, "uint8", (2, 4), n=4, levels=5, step=1), array([0, 1], \
+dtype=uint8))
+        """
+        one_of(f"dtype of {self.name}", dtype, self.dtypes)
+        arguments = self.make(np.random.default_rng(seed), dims, dtype)
+        if kept is not None:
+            run = slice(*kept)
+            arguments |= {k: arguments[k][run] for k in self.entries if k in arguments}
+        numbers = [repr(seed), f'"{dtype}"', *([] if kept is None else [str(kept)])]
+        numbers += [f"{name}={n}" for name, n in dims.items()]
+        return Call(self, arguments, dtype, f'OPS["{self.name}"].call({", ".join(numbers)})')
+
+    def draw(self, seed: int, dtypes: tuple[str, ...] = ()) -> Call:
+        """A call of any dims, the same for a seed; dtypes: if not all of the row's."""
         rng = np.random.default_rng(seed)
         dims = {k: int(rng.integers(a, b + 1)) for k, (a, b) in self.dims.items()}
         dtypes = dtypes or self.dtypes
-        dtype = dtypes[int(rng.integers(len(dtypes)))]
-        return self.make(np.random.default_rng(seed), dims, dtype), dtype
+        return self.call(seed, dtypes[int(rng.integers(len(dtypes)))], **dims)
+
+    def calls(
+        self,
+        *,
+        dims: Narrow | None = None,
+        dtypes: Iterable[str] = (),
+        without: Iterable[str] = (),
+    ) -> Any:
+        """A hypothesis strategy of calls, which shrinks to few and small dims.
+
+        dims: a number, or bounds within the row's, for some of its dims. dtypes: some of the row's.
+        without: names of what no call shall have, of the row's `without`. Raises InputError for
+        what the row doesn't have, BackendError without hypothesis.
+
+        >>> from hypothesis import given, settings
+        >>> from kernels import OPS, check
+        >>> @settings(max_examples=20)
+        ... @given(OPS["histogram"].calls(dims={"n": (0, 9)}, without=["weights"]))
+        ... def test_mine(call):
+        ...     check(lambda x, edges: np.histogram(x, edges)[0], call)
+        >>> test_mine()
+        """
+        chosen = tuple(one_of(f"dtype of {self.name}", d, self.dtypes) for d in dtypes)
+        return strategy(self, narrowed(self, dims or {}, without), chosen or self.dtypes)
 
     @staticmethod
     def installed(where: str) -> bool:
         """Whether the packages behind back end `where` are there."""
         return not _missing(where)
+
+    def _check_names(self) -> None:
+        if not self.name.isidentifier():
+            raise InputError(f"name must be an identifier, got {self.name!r}")
+        for path in (self.definition, *self.twins.values()):
+            if not _PATH.fullmatch(path):
+                raise InputError(f'{self.name} must name "module:function", got {path!r}')
+        for where in self.twins:
+            one_of(f"twins of {self.name}", where, BACKENDS)
+        for number in self.mission:
+            one_of(f"mission of {self.name}", number, _mission())
+
+    def _check_draws(self) -> None:
+        for name, bounds in self.dims.items():
+            if len(bounds) != 2 or whole(f"{self.name}.{name}", bounds[0]) > bounds[1]:
+                raise InputError(f"{name} of {self.name} must be (least, most), got {bounds}")
+        if self.entries and "n" not in self.dims:
+            raise InputError(f"dims of {self.name} must have n, for its entries, got none")
+        if not self.dtypes:
+            raise InputError(f"dtypes of {self.name} must name one at least, got none")
+        for dtype in self.dtypes:
+            _dtype(self.name, dtype)
+        for what, left_out in self.without.items():
+            narrowed(self, left_out, (), f"{self.name} without {what}: ")
+
+    def _check_bounds(self) -> None:
+        for which, limits in (("floor", self.floor), ("cap", self.cap)):
+            for key, x in limits.items():
+                one_of(f"{which} of {self.name}", key.split()[-1], self.dtypes)
+                if not (0 <= x < math.inf):
+                    raise InputError(f"{which} of {self.name} must be finite and >= 0, got {x}")
+        floats = [d for d in self.dtypes if _dtype(self.name, d).kind == "f"]
+        if missing := [d for d in floats if d not in self.cap]:
+            raise InputError(
+                f"cap of {self.name} must name every floating dtype, got none for "
+                f"{', '.join(missing)}"
+            )
 
 
 def require(where: str) -> None:
@@ -87,6 +201,11 @@ def require(where: str) -> None:
     if missing := _missing(where):
         needs = " and ".join(missing)
         raise BackendError(f"backend {where} needs {needs}; install with {INSTALL[where]}")
+
+
+def arrays(result: Any) -> tuple[Any, ...]:
+    """The arrays of a result: itself, or a tuple's entries."""
+    return result if isinstance(result, tuple) else (result,)
 
 
 def _missing(where: str) -> list[str]:
@@ -99,126 +218,17 @@ def _resolve(path: str) -> Callable[..., Any]:
     return function
 
 
-def check(
-    op: Op, implementation: Callable[..., Any], arguments: Arguments, dtype: str, where: str = ""
-) -> Any:
-    """Run one call both ways; AssertionError unless `implementation` is right. Returns its result.
-
-    Right: the arguments are untouched, shape and dtype are the definition's, every law holds,
-    integers are equal, and the error of floats against the float64 definition is at most twice the
-    definition's own in that dtype plus the row's floor, and below its cap. In float64 the own error
-    is taken from float32, in proportion. Of a tuple, each array is judged alone. where: the back
-    end, if the row has a floor for it. Raises InputError for a dtype that the row doesn't have.
-    """
-    if dtype not in op.dtypes:
-        raise InputError(f"dtype of {op.name} must be one of {', '.join(op.dtypes)}, got {dtype!r}")
-    floor = op.floor.get(f"{where} {dtype}", op.floor.get(dtype, 0.0))
-    before = deepcopy(arguments)
-    result = implementation(**arguments)
-    for key, old in before.items():
-        assert _same(old, arguments[key]), f"{op.name} changed its argument {key}"
-    expected = op.load()(**arguments)
-    _check_kinds(op, arrays(result), arrays(expected))
-    for law in op.laws:
-        _check_law(op, law, arguments, result)
-    truth = _truth(op, arguments, expected)
-    own = _own_errors(op, arguments, expected, truth)
-    for x, y, t, e in zip(*map(arrays, (result, expected, truth)), own, strict=True):
-        if y.dtype.kind in "iub":
-            np.testing.assert_array_equal(x, y, err_msg=op.name)
-        else:
-            _check_error(op, x, t, e, floor, op.cap[dtype])
-    return result
-
-
-def arrays(result: Any) -> tuple[Any, ...]:
-    """The arrays of a result: itself, or a tuple's entries."""
-    return result if isinstance(result, tuple) else (result,)
-
-
-def _check_kinds(op: Op, found: tuple[Any, ...], wanted: tuple[Any, ...]) -> None:
-    assert len(found) == len(wanted), f"{op.name}: {len(found)} results are not {len(wanted)}"
-    for x, y in zip(found, wanted, strict=True):
-        kind = f"{op.name}: {type(x).__name__} is not an array"
-        assert isinstance(x, (np.ndarray, np.generic)), kind
-        assert x.shape == y.shape, f"{op.name}: {x.shape} is not {y.shape}"
-        assert x.dtype == y.dtype, f"{op.name}: {x.dtype} is not {y.dtype}"
-
-
-def _check_law(op: Op, law: Callable[..., None], arguments: Arguments, result: Any) -> None:
+def _dtype(op: str, name: str) -> np.dtype[Any]:
     try:
-        law(arguments, result)
-    except AssertionError as error:
-        said = (law.__doc__ or law.__name__).split("\n")[0].rstrip(".")
-        raise AssertionError(f"{op.name} breaks a law: {said}: {error}".rstrip(": ")) from error
+        return np.dtype(name)
+    except TypeError:
+        raise InputError(f"dtypes of {op} must be NumPy's, got {name!r}") from None
 
 
-def _truth(op: Op, arguments: Arguments, expected: Any) -> Any:
-    """The definition's result in float64; `expected` itself where nothing would be wider."""
-    wide = _widened(arguments)
-    exact = all(y.dtype.kind in "iub" for y in arrays(expected))
-    if exact or all(wide[k] is v for k, v in arguments.items()):
-        return expected
-    return op.load()(**wide)
-
-
-def _own_errors(op: Op, arguments: Arguments, expected: Any, truth: Any) -> list[float]:
-    """What the definition is wrong by, for each result.
-
-    Nothing is wider than float64: there it is what the definition loses in float32 on the same
-    arguments, less by the ratio of the two eps.
-    """
-    if truth is not expected:
-        return [_error(y, t) for y, t in zip(arrays(expected), arrays(truth), strict=True)]
-    narrow = {k: _as_float32(v) for k, v in arguments.items()}
-    same = all(narrow[k] is v for k, v in arguments.items())
-    if same or all(y.dtype.kind in "iub" for y in arrays(expected)):
-        return [0.0 for _ in arrays(expected)]
-    try:
-        rounded, exact = op.load()(**narrow), op.load()(**_widened(narrow))
-    except InputError:  # such as edges that float32 can't tell apart
-        return [0.0 for _ in arrays(expected)]
-    ratio = float(np.finfo(np.float64).eps / np.finfo(np.float32).eps)
-    return [ratio * _error(y, t) for y, t in zip(arrays(rounded), arrays(exact), strict=True)]
-
-
-def _as_float32(v: Any) -> Any:
-    return v.astype(np.float32) if isinstance(v, np.ndarray) and v.dtype == np.float64 else v
-
-
-def _error(result: Any, truth: Any) -> float:
-    """The largest, where both are finite."""
-    finite = np.isfinite(truth) & np.isfinite(result)
-    return float(np.abs(result.astype(np.float64) - truth)[finite].max(initial=0.0))
-
-
-def _check_error(op: Op, result: Any, truth: Any, own: float, floor: float, cap: float) -> None:
-    finite = np.isfinite(truth)
-    assert np.array_equal(np.isfinite(result), finite), f"{op.name}: NaN or infinity"
-    error = _error(result, truth)
-    scale = max(1.0, np.abs(truth)[finite].max(initial=0.0))  # an eps is relative to the result
-    allowed = min(2 * own + floor * scale, cap * scale)
-    assert error <= allowed, f"{op.name}: error {error:.3g}, allowed {allowed:.3g}"
-
-
-def _widened(arguments: Arguments) -> Arguments:
-    def widen(v: Any) -> Any:
-        if isinstance(v, np.ndarray) and v.dtype.kind == "f":
-            return v.astype(np.float64, copy=False)
-        return v
-
-    return {k: widen(v) for k, v in arguments.items()}
-
-
-def _same(old: Any, new: Any) -> bool:
-    """Whether nothing in an argument changed: in an array, in what holds arrays, or in itself."""
-    if isinstance(old, np.ndarray):
-        return bool(np.array_equal(old, new, equal_nan=old.dtype.kind == "f"))
-    if isinstance(old, list | tuple):
-        return len(old) == len(new) and all(map(_same, old, new))
-    if is_dataclass(old):
-        return all(_same(getattr(old, f.name), getattr(new, f.name)) for f in fields(old))
-    return bool(old == new)
+@cache
+def _mission() -> frozenset[str]:
+    """The ids in docs/MISSION.md."""
+    return frozenset(re.findall(r"^\| ([A-Z]+\d+) \|", MISSION.read_text(encoding="utf-8"), re.M))
 
 
 FAMILIES = (

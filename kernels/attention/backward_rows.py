@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from kernels.attention import forward_rows
-from kernels.attention.forward_rows import BENCH, DIMS, sdpa, ten_bits, unseen
-from kernels.table import Arguments, Op
+from kernels.attention.forward_rows import BENCH, DIMS, WITHOUT, sdpa, ten_bits, unseen
+from kernels.calls import Arguments
+from kernels.table import Op
 from reference.operations import masks
 
 Dims = Mapping[str, int]
@@ -169,7 +170,7 @@ def torch_sdpa_gradient(
 ROWS = [
     Op(
         name="masked_attention_backward",
-        rows=("K4",),
+        mission=("K4",),
         definition="reference.operations.attention:masked_attention_backward",
         twins={
             "numba": "kernels.attention.backward_numba:masked_attention_backward",
@@ -177,6 +178,7 @@ ROWS = [
         },
         make=make,
         dims=DIMS,
+        without=WITHOUT,
         # A softmax that is all but one key's leaves P (dp − δ) to rounding, which the definition
         # may be spared. Triton's δ = out · dout and P = exp(s − lse) are rounded once more.
         floor={"float32": 2e-6, "float64": 4e-14, "triton float32": 1e-5},

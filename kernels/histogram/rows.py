@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.table import Arguments, Op
+from kernels.calls import Arguments
+from kernels.table import Op
 
 Dims = Mapping[str, int]
 _MAGNITUDES = {"int8": 100, "uint8": 200, "int64": 1000}
@@ -246,18 +247,21 @@ def boost_histogram_nd(x: Any, edges: Any) -> Any:
 
 _REAL = ("float32", "float64", "int8", "uint8", "int64")
 _EXACT = dict.fromkeys(_REAL, 1e-9)
+_WITHOUT = {"weights": {"weighted": 0}, "uneven edges": {"edges": 0}, "odd values": {"odd": 0}}
 _BENCH = {"n": 10_000_000, "bins": 100, "edges": 0, "weighted": 0, "odd": 0}
 _BENCH_2D = {**_BENCH, "bins": 256, "axes": 2, "ragged": 0}
 
 ROWS = [
     Op(
         name="histogram",
-        rows=("K2", "H1"),
+        mission=("K2", "H1"),
         definition="reference.operations.histogram:histogram",
         twins={"numba": "kernels.histogram.twin_numba:histogram"},
         make=_make,
         dims={"n": (0, 300), "bins": (1, 40), "edges": (0, 5), "weighted": (0, 2), "odd": (0, 5)},
         dtypes=_REAL,
+        without=_WITHOUT,
+        entries=("x", "weights"),
         floor=_EXACT,
         cap=_EXACT,
         laws=(_nothing_twice, _sums_its_own_weights),
@@ -281,7 +285,7 @@ ROWS = [
     ),
     Op(
         name="histogram_nd",
-        rows=("K2", "H1"),
+        mission=("K2", "H1"),
         definition="reference.operations.histogram:histogram_nd",
         twins={"numba": "kernels.histogram.twin_numba:histogram_nd"},
         make=_make_nd,
@@ -296,6 +300,8 @@ ROWS = [
             "columns": (0, 1),
         },
         dtypes=_REAL,
+        without=_WITHOUT,
+        entries=("x", "weights"),
         floor=_EXACT,
         cap=_EXACT,
         laws=(_nothing_twice, _sums_its_own_weights),
@@ -312,12 +318,13 @@ ROWS = [
     ),
     Op(
         name="count_categories",
-        rows=("K2",),
+        mission=("K2",),
         definition="reference.operations.histogram:count_categories",
         twins={"numba": "kernels.histogram.twin_numba:count_categories"},
         make=_make_categories,
         dims={"n": (0, 300), "levels": (1, 100), "step": (1, 3)},
         dtypes=("int8", "uint8", "int64"),
+        entries=("x",),
         laws=(_nothing_twice,),
         wrong={"forgets the rest": misses_the_last},
         bench={"10⁷ uint8, 100 levels": ({"n": 10_000_000, "levels": 100}, "uint8")},

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.table import Arguments, Op
+from kernels.calls import Arguments
+from kernels.table import Op
 from reference.operations import lowering, masks
 from reference.operations.lowering import Intervals
 from reference.operations.masks import And, Documents, Mask
@@ -145,7 +146,7 @@ _LABEL = "S = 65 536, causal & window & 100 documents"
 ROWS = [
     Op(
         name="intervals",
-        rows=("K4",),
+        mission=("K4",),
         definition="reference.operations.lowering:intervals",
         twins={"numba": "kernels.masks.twin_numba:intervals"},
         make=_make,
@@ -162,7 +163,7 @@ ROWS = [
     ),
     Op(
         name="block_ranges",
-        rows=("K4",),
+        mission=("K4",),
         definition="reference.operations.lowering:block_ranges",
         twins={"numba": "kernels.masks.twin_numba:block_ranges"},
         make=_make_ranges,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from core import random
-from kernels.table import Arguments, Op
+from kernels.calls import Arguments
+from kernels.table import Op
 
 Dims = Mapping[str, int]
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -103,7 +104,7 @@ _FLOATS = ("float32", "float64")
 ROWS = [
     Op(
         name="bits",
-        rows=("K6",),
+        mission=("K6",),
         definition="core.random:bits",
         twins={
             "numba": "kernels.philox.twin_numba:bits",
@@ -121,7 +122,7 @@ ROWS = [
     ),
     Op(
         name="uniform",
-        rows=("K6",),
+        mission=("K6",),
         definition="core.random:uniform",
         twins={
             "numba": "kernels.philox.twin_numba:uniform",
@@ -140,7 +141,7 @@ ROWS = [
     ),
     Op(
         name="normal",
-        rows=("K6",),
+        mission=("K6",),
         definition="core.random:normal",
         twins={
             "numba": "kernels.philox.twin_numba:normal",

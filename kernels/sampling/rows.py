@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from core.functional import sigmoid
-from kernels.table import Arguments, Op
+from kernels.calls import Arguments
+from kernels.table import Op
 from reference.autoregressive.fvsbn import fvsbn_sample
 from reference.autoregressive.made import made_logits, made_sample
 from reference.autoregressive.nade import nade_sample
@@ -208,8 +209,9 @@ def numpy_choice(u: Any, threshold: Any, other: Any) -> Any:
 
 _FLOATS = ("float32", "float64")
 _TOKENS: dict[str, Any] = {
-    "rows": ("K3",),
+    "mission": ("K3",),
     "dtypes": _FLOATS,
+    "entries": ("u",),
     "floor": {"float32": 1.0, "float64": 0.0},
     "cap": {"float32": 1.0, "float64": 0.0},
 }

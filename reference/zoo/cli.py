@@ -1,4 +1,4 @@
-"""The command line: `genzoo list | train | sample | score | data | ops | zoo`.
+"""The command line: `genzoo list | train | sample | score | data | ops | zoo | check | bench`.
 
 Only typer is imported here; each command imports what it needs when it runs, so that `--help`
 answers at once. What a user can get wrong ends in one line on stderr and exit status 1; 130 after
@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -33,6 +34,8 @@ data_app = typer.Typer(
     help="Data sets: what there is, and fetching it.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
+for _entry in entry_points(group="genzoo.commands"):  # light: what a command needs, it imports
+    app.command(_entry.name)(_entry.load())
 
 
 def main() -> None:
@@ -150,7 +153,7 @@ def list_operations() -> None:
     rows = []
     for op in operations().values():
         twins = [f"{name}{'' if op.installed(name) else ' (not installed)'}" for name in op.twins]
-        rows.append((op.name, " ".join(op.rows), ", ".join(twins), op.definition))
+        rows.append((op.name, " ".join(op.mission), ", ".join(twins), op.definition))
     printing.print_table(("operation", "rows", "twins", "definition"), rows)
 
 

@@ -18,7 +18,7 @@ import kernels
 from core import Tensor, grad
 from core.errors import InputError
 from core.operation import backend
-from kernels import OPS, BackendError, check
+from kernels import OPS, BackendError, Call, check
 from kernels.attention.backward_rows import by_hand
 from kernels.attention.forward_rows import LENGTHS, LONG, unseen
 from reference.operations import masks
@@ -169,8 +169,7 @@ def test_the_numba_twin_at_long_odd_lengths(lengths: tuple[int, int], dtype: str
     few = {"group": 1} if lengths[0] * lengths[1] > 1 << 18 else {}
     for kind in (1, 2, 4, 7):
         for op in (FORWARD, BACKWARD):
-            arguments = op.make(np.random.default_rng(kind), {**dims, **few, "mask": kind}, dtype)
-            check(op, op.load("numba"), arguments, dtype)
+            check(op.load("numba"), op.call(kind, dtype, **{**dims, **few, "mask": kind}))
 
 
 @pytest.mark.parametrize("where", [None, "numba"])
@@ -224,7 +223,7 @@ def test_the_gradient_by_hand_is_right_without_a_fault():
     for kind in KINDS:
         for dtype in ("float32", "float64"):
             for lengths in range(len(LENGTHS)):
-                check(BACKWARD, by_hand(), call(kind, lengths, dtype), dtype)
+                check(by_hand(), Call(BACKWARD, call(kind, lengths, dtype), dtype))
 
 
 def test_each_law_rejects_what_it_is_for():

@@ -110,7 +110,7 @@ def odd_lengths() -> None:
 
 def length_pairs() -> None:
     """Causal, with lengths that have broken other kernels, in blocks that cut them unevenly."""
-    pairs(LENGTHS[1:3], kinds=(1,), size=32)
+    pairs(((113, 203), (108, 256)), kinds=(1,), size=32)
     pairs(LONG[:2], kinds=(1,), size=64)
     pairs(LONG[2:4], kinds=(1,), size=128)
 
@@ -472,8 +472,7 @@ def arrays() -> None:
         for kind in range(9):
             dims = {"B": 2, "heads": 1, "group": 2, "D": 9, "sharpness": 1 + kind % 4, "mask": kind}
             dims |= {"scale": kind % 4, "S": 13, "K": 13 + kind}
-            arguments = op.make(np.random.default_rng(kind), dims, "float32")
-            kernels.check(op, op.load("triton"), arguments, "float32", "triton")
+            kernels.check(op.load("triton"), op.call(kind, "float32", **dims), "triton")
     x = np.random.default_rng(0).normal(size=(1, 2, 3, 4)).astype(np.float32)
     for entry, many in (
         (attention_arrays.masked_attention_arrays, 3),
