@@ -73,6 +73,13 @@ def backend(name: str | None) -> Iterator[set[str]]:
 
     Yields the set of the operations whose twin ran, as "module:function". Raises InputError for
     another name; inside, BackendError when an operation has no such twin.
+
+    >>> from core.random import uniform
+    >>> plain = uniform(0, 4)
+    >>> with backend("numba") as used:
+    ...     twin = uniform(0, 4)
+    >>> used, bool((twin == plain).all())
+    ({'core.random:uniform'}, True)
     """
     if name is not None and name not in BACKENDS:
         raise InputError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
@@ -96,6 +103,12 @@ def operation(definition: F | None = None, *, backward: Callable[..., Any] | Non
     argument that it doesn't take must have its default where derivatives are wanted.
 
     Raises ValueError for a second operation of the same module and name.
+
+    >>> @operation
+    ... def double(x):
+    ...     return 2 * x
+    >>> double(3)
+    6
     """
     if definition is None:
         return partial(_marked, backward=backward)

@@ -99,6 +99,9 @@ def bits(
     first: index of the first sample; first + shape[0] ≤ 2³².
 
     Raises InputError for a seed, shape, step, stream or first outside these ranges.
+
+    >>> bits(0, (2, 3)).dtype, bool(np.array_equal(bits(0, (2, 3))[1:], bits(0, (1, 3), first=1)))
+    (dtype('uint32'), True)
     """
     shape, samples, elements = checked_layout(shape, first)
     words = _words(
@@ -117,7 +120,12 @@ def uniform(
     first: int = 0,
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
-    """Uniform on [0, 1): multiples of 2⁻³¹ rounded to float32. Arguments as in `bits`."""
+    """Uniform on [0, 1): multiples of 2⁻³¹ rounded to float32. Arguments as in `bits`.
+
+    >>> uniform(0, (2, 2))
+    array([[0.7980929 , 0.2389596 ],
+           [0.8344962 , 0.17079516]], dtype=float32)
+    """
     return _fold(bits(seed, shape, step=step, stream=stream, first=first)).astype(
         float_dtype(dtype)
     )
@@ -133,7 +141,11 @@ def normal(
     first: int = 0,
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
-    """Standard normal by Box and Muller, |z| ≤ 5.68. Arguments as in `bits`."""
+    """Standard normal by Box and Muller, |z| ≤ 5.68. Arguments as in `bits`.
+
+    >>> normal(0, (1, 3)).round(3)
+    array([[0.047, 0.67 , 0.274]], dtype=float32)
+    """
     shape, samples, elements = checked_layout(shape, first)
     words = _words(
         checked_seed(seed), samples, elements, checked_step(step), checked_stream(stream), first

@@ -10,7 +10,13 @@ from core import Array
 
 
 class Cache(NamedTuple):
-    """Keys and values of what came before, (B, heads, T, D) each: a value, never written to."""
+    """Keys and values of what came before, (B, heads, T, D) each: a value, never written to.
+
+    >>> import numpy as np
+    >>> one = Cache(np.zeros((1, 2, 1, 4)), np.zeros((1, 2, 1, 4)))
+    >>> one.extended(one).length
+    2
+    """
 
     k: Array
     v: Array

@@ -23,7 +23,12 @@ def angles(positions: Any, n: int, base: float = 10000.0) -> Any:
 
 
 def sinusoidal(positions: Any, n: int, base: float = 10000.0) -> Any:
-    """sin and cos of `angles` in turn, float64 (…, n): Vaswani et al. 2017, section 3.5."""
+    """sin and cos of `angles` in turn, float64 (…, n): Vaswani et al. 2017, section 3.5.
+
+    >>> sinusoidal([0, 1], 4).round(2)
+    array([[0.  , 1.  , 0.  , 1.  ],
+           [0.84, 0.54, 0.01, 1.  ]])
+    """
     a = angles(positions, n, base)
     return np.stack([np.sin(a), np.cos(a)], axis=-1).reshape(*a.shape[:-1], n)
 

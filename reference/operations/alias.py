@@ -51,6 +51,13 @@ def alias_table(p: Any) -> tuple[Any, Any]:
 
 @operation
 def alias_draw(u: Any, threshold: Any, other: Any) -> Any:
-    """Values int64 (n,) from uniforms u (n, 2) in [0, 1): the column, and the height in it."""
+    """Values int64 (n,) from uniforms u (n, 2) in [0, 1): the column, and the height in it.
+
+    >>> from core.random import uniform
+    >>> threshold, other = alias_table(np.array([0.5, 0.2, 0.3]))
+    >>> u = uniform(0, (10_000, 2), dtype=np.float64)
+    >>> np.bincount(alias_draw(u, threshold, other))
+    array([5113, 1944, 2943])
+    """
     column = (u[:, 0].astype(np.float64) * len(threshold)).astype(np.int64)
     return np.where(u[:, 1] < threshold[column], column, other[column])

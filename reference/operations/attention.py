@@ -39,6 +39,12 @@ def masked_attention_backward(
     dout: of the shape and dtype of q, an array; the rest as in `masked_attention`, as arrays.
 
     Raises InputError as `masked_attention` does, and for a dout that doesn't fit.
+
+    >>> q = k = v = np.ones((1, 1, 2, 3))
+    >>> dq, dk, dv = masked_attention_backward(q, k, v, np.ones_like(q))
+    >>> dv[0, 0]
+    array([[1., 1., 1.],
+           [1., 1., 1.]])
     """
     mask, scale = checked_backward(q, k, v, dout, mask, scale)
     inputs = [Tensor(x) for x in (q, k, v)]
@@ -66,6 +72,12 @@ def masked_attention(
     nats (B, H, Q), −inf where a query sees nothing.
 
     Raises InputError for shapes or dtypes that don't fit, and for a mask for other lengths.
+
+    >>> from reference.operations.masks import causal
+    >>> q = k = np.zeros((1, 1, 3, 2))
+    >>> v = np.array([1.0, 3.0, 8.0]).reshape(1, 1, 3, 1) * np.ones(2)
+    >>> masked_attention(q, k, v, causal())[0, 0, :, 0]
+    array([1., 2., 4.])
     """
     B, H, Q, D = q.shape if q.ndim == 4 else (0, 0, 0, 0)
     mask, scale = checked(q, k, v, mask, scale)

@@ -43,6 +43,10 @@ def histogram_nd(x: Any, edges: Sequence[Any], weights: Any = None) -> Any:
     """Counts int64 (K_1, …, K_D) of the rows of x (N, D), edges for each axis; sums with weights.
 
     Raises InputError as `histogram` does, and for 2³² cells or more.
+
+    >>> histogram_nd(np.array([[0.5, 0.5], [1.5, 0.5], [1.5, 0.2]]), [[0, 1, 2], [0, 1]])
+    array([[1],
+           [2]])
     """
     x, every = checked_grid(x, edges)
     w = None if weights is None else checked_weights(weights, x.shape[:1])
@@ -76,6 +80,9 @@ def count_categories(x: Any, levels: int) -> Any:
 
     Raises InputError for a value outside, for x that are no integers, and for levels that are no
     integer of at least 1.
+
+    >>> count_categories(np.array([2, 0, 2, 1]), 4)
+    array([1, 1, 2, 0])
     """
     x = integers_below(x, levels)
     return np.bincount(x.ravel(), minlength=levels)

@@ -50,6 +50,11 @@ def intervals(mask: Mask, q_len: int, k_len: int) -> Interval:
     """(start, stop), int32 (…, Q): query i sees the keys start[i] ≤ j < stop[i], and no others.
 
     Raises InputError if the mask was made for other lengths or shows a query several intervals.
+
+    >>> from reference.operations.masks import window
+    >>> start, stop = intervals(window(1), 4, 4)
+    >>> start.tolist(), stop.tolist()
+    ([0, 0, 1, 2], [1, 2, 3, 4])
     """
     found = mask.interval(q_len, k_len)
     if found is None:
@@ -146,6 +151,10 @@ def block_ranges(lowered: Intervals, block_q: int, block_k: int) -> Any:
 
     Blocks outside [first, last) are empty, those in [full_first, full_last) are seen by every
     query of the block. Padding queries count for neither. Raises InputError for a size below 1.
+
+    >>> from reference.operations.masks import causal
+    >>> block_ranges(lower(causal(), 4, 4), 2, 2).tolist()
+    [[0, 0, 0, 1], [0, 0, 1, 2]]
     """
     block_q, block_k = check_blocks(lowered, Intervals, block_q, block_k)
     start, stop = (_in_blocks(x, block_q, "edge") for x in (lowered.start, lowered.stop))
