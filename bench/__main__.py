@@ -1,7 +1,9 @@
 """Run every benchmark; write what came of it as JSON and print it as a table.
 
 python -m bench [--threads N] [--out FILE] [--quick] [pytest arguments, such as -k histogram].
-Ratios carry over to other machines; microseconds don't.
+Ratios carry over to other machines; microseconds don't: --compare A.json B.json sets two such
+files, of two versions or two machines, side by side by ratio, and ends with status 1 if something
+became slower.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ def main() -> int:
     pin_threads(own.threads)
     from bench.command import guarded
 
+    if own.compare:
+        return guarded(arguments.prog, lambda: _compare(*own.compare))
     return guarded(arguments.prog, lambda: _run(own, rest))
 
 
@@ -41,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     default = "bench/results/HOST-Nt.json, or -part.json if anything is left out"
     options.add_argument("--out", type=Path, help=f"the JSON (default {default})")
     options.add_argument("--quick", action="store_true", help="no compile times, no binaries")
+    options.add_argument(
+        "--compare", type=Path, nargs=2, metavar=("A", "B"), help="time nothing; compare two files"
+    )
     options.add_argument("--machine", action="store_true", help="say what is there, and stop")
     return options
 
@@ -70,8 +77,8 @@ def _run(own: argparse.Namespace, rest: list[str]) -> int:
         return 0
     status, raw = _time(rest)
     ceilings = results.ceilings(raw)
-    content = {**about, "ceilings": ceilings, "rows": results.rows(raw, ceilings)}
-    if why := _unfit(status, content["rows"]):
+    content = {**about, "ceilings": ceilings, "figures": results.figures(raw, ceilings)}
+    if why := _unfit(status, content["figures"]):
         raise InputError(f"{why}; nothing is written")
     write_json(out, content)  # before what may fail to compile
     if not own.quick:
@@ -79,6 +86,14 @@ def _run(own: argparse.Namespace, rest: list[str]) -> int:
         write_json(out, content)
     print(show.table(content), f"\nwritten to {out}")
     return status
+
+
+def _compare(a: Path, b: Path) -> int:
+    from bench import compare
+
+    before, after = compare.read(a), compare.read(b)
+    print(compare.report(before, after))
+    return int("slower" in compare.verdicts(compare.changes(before, after)).values())
 
 
 def _prepare(out: Path) -> None:
@@ -96,13 +111,13 @@ def _prepare(out: Path) -> None:
         pass
 
 
-def _unfit(status: int, rows: list[Any]) -> str:
-    """Why what pytest did is not to be kept, or "". With status 1 some checks failed: no rows."""
+def _unfit(status: int, figures: list[Any]) -> str:
+    """Why what pytest did is not to be kept, or "". With status 1 some checks failed."""
     if status == 5:
         return "the arguments select no benchmark"
     if status not in (0, 1):
         return f"pytest ended with status {status}"
-    return "" if rows else "nothing was timed"
+    return "" if figures else "nothing was timed"
 
 
 def _about(threads: int) -> dict[str, Any]:
@@ -138,14 +153,14 @@ def _time(arguments: list[str]) -> tuple[int, dict[str, Any]]:
 
 
 def _compile(content: dict[str, Any]) -> None:
-    """Add the compile time to every row of the table, and the Triton kernels' binaries."""
+    """Add the compile time to every figure of the table's, and the Triton kernels' binaries."""
     from bench.binaries import binaries, possible
     from bench.compile_time import compile_seconds
     from kernels import OPS
 
-    for row in content["rows"]:
-        if row["operation"] in OPS:
-            row["compile_s"] = compile_seconds(row["operation"], row["label"])
+    for figure in content["figures"]:
+        if figure["operation"] in OPS:
+            figure["compile_s"] = compile_seconds(figure["operation"], figure["label"])
     if possible():
         content["binaries"] = binaries()
 

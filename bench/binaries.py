@@ -17,7 +17,7 @@ from typing import Any
 from bench.command import guarded
 from core.errors import InputError
 
-Row = dict[str, Any]
+Entry = dict[str, Any]
 SHOWN = re.compile(
     r"(forward|dq|dkv),sm_90,(bf16|fp32),(64|128),.*"
     r"|step,sm_90,(bf16|fp32),.* even|draw,sm_90,fp32,.*,normal even"
@@ -32,15 +32,15 @@ def main(arguments: list[str]) -> int:
     return guarded(parser.prog, _print)
 
 
-def binaries() -> list[Row]:
-    """One row for each cell SHOWN. RuntimeError with what the compiler says if one fails."""
+def binaries() -> list[Entry]:
+    """An entry for each cell SHOWN. RuntimeError with what the compiler says if one fails."""
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "bench.binaries"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the kernels don't compile:\n{done.stderr}")
-    rows: list[Row] = json.loads(done.stdout)
-    return rows
+    found: list[Entry] = json.loads(done.stdout)
+    return found
 
 
 def possible() -> bool:
@@ -48,10 +48,10 @@ def possible() -> bool:
     return find_spec("triton") is not None
 
 
-def table(rows: list[Row]) -> str:
-    """For the terminal; the columns are whatever the rows have."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
+def table(found: list[Entry]) -> str:
+    """For the terminal; the columns are whatever the entries have."""
+    names = list(dict.fromkeys(name for entry in found for name in entry))
+    lines = [names, *([str(entry.get(name, "")) for name in names] for entry in found)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
     return "\n".join(
         "  ".join(f"{cell:{width}s}" for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -66,15 +66,15 @@ def _print() -> int:
     return 0
 
 
-def _build() -> list[Row]:
+def _build() -> list[Entry]:
     from kernels.binaries import build, cells, fault
 
-    rows = []
+    found = []
     for cell in (cell for cell in cells() if SHOWN.fullmatch(cell.name)):
         binary = build(cell)
         verdict = fault(cell, binary) or "fit"
-        rows.append({**cell._asdict(), **binary._asdict(), "verdict": verdict})
-    return rows
+        found.append({**cell._asdict(), **binary._asdict(), "verdict": verdict})
+    return found
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ import typer
 Function = Annotated[str, typer.Argument(help="Yours, as package.module:function.")]
 Operation = Annotated[str, typer.Option("--op", help="A name from `genzoo ops`.")]
 Torch = Annotated[bool, typer.Option("--torch", help="It takes torch tensors and returns them.")]
+Dim = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=N", help="What one of its sizes shall be; can be repeated."),
+]
 Without = Annotated[
     list[str] | None,
     typer.Option(help="What no call shall have, as weights or mask; can be repeated."),
@@ -25,6 +29,7 @@ def check(
     seed: Annotated[int, typer.Option(min=0, help="Names the calls.")] = 0,
     torch: Torch = False,
     without: Without = None,
+    dim: Dim = None,
     dtype: Annotated[
         list[str] | None, typer.Option(help="Of the operation's; can be repeated. [all]")
     ] = None,
@@ -35,9 +40,52 @@ def check(
 
     row = find_operation(op)
     twin = adapted(find(function), row, torch=torch)
-    narrow = {"dtypes": dtype or (), "without": without or ()}
+    narrow = {"dims": dims(dim), "dtypes": dtype or (), "without": without or ()}
     fault = smallest(twin, row, examples=examples, seed=seed, **narrow)
     if fault:
         print(report(function, fault))
         raise typer.Exit(1)
     print(f"{function} is right on {examples} calls of {op}")
+
+
+def bench(
+    function: Function,
+    op: Operation,
+    case: Annotated[
+        str, typer.Option(help="Only benchmarks whose name in docs/operations.md has this in it.")
+    ] = "",
+    torch: Torch = False,
+    dim: Dim = None,
+) -> None:
+    """Time a function of yours beside ours and other libraries'; a wrong one gets no number."""
+    from bench.threads import pin_threads, threads
+
+    pin_threads(threads())  # Numba's, too, before it is imported
+    from bench.yours import beside
+    from core.errors import InputError
+    from kernels.foreign import adapted, find, find_operation
+
+    row = find_operation(op)
+    twin = adapted(find(function), row, torch=torch)
+    labels = [label for label in row.bench if case in label]
+    if not labels:
+        raise InputError(f"--case must be in one of {'; '.join(row.bench)}, got {case!r}")
+    for label in labels:
+        try:
+            print(beside(twin, row, label, dims(dim)), flush=True)
+        except AssertionError as wrong:
+            print(f"{function} is wrong, so nothing is timed: {wrong}")
+            raise typer.Exit(1) from None
+
+
+def dims(pairs: list[str] | None) -> dict[str, int]:
+    """["n=3"] → {"n": 3}. Raises InputError."""
+    from core.errors import InputError
+
+    found = {}
+    for pair in pairs or []:
+        name, _, number = pair.partition("=")
+        if not number.isdecimal():
+            raise InputError(f"--dim must be NAME=N, got {pair!r}")
+        found[name] = int(number)
+    return found

@@ -44,7 +44,7 @@ SHOWN = {
 }
 """(operation, benchmark) → the name it has in the README."""
 
-Row = dict[str, Any]
+Figure = dict[str, Any]
 
 
 def main(arguments: list[str]) -> int:
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
     )
 
 
-def section(results: list[Row]) -> str:
+def section(results: list[Figure]) -> str:
     """The table as Markdown; every figure reads one thread / two threads."""
     lines = [
         "Medians, one thread / two threads; × says how many times faster the twin is.",
@@ -71,38 +71,40 @@ def section(results: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _find(results: Row, operation: str, label: str) -> Row:
-    for row in results["rows"]:
-        if (row["operation"], row["label"]) == (operation, label):
-            return dict(row)
+def _find(results: Figure, operation: str, label: str) -> Figure:
+    for figure in results["figures"]:
+        if (figure["operation"], figure["label"]) == (operation, label):
+            return dict(figure)
     raise InputError(f"the results have no figure for {operation}: {label}")
 
 
-def _line(name: str, rows: list[Row]) -> str:
-    unit = show.time(rows[0]["times"]["genzoo"]["median_us"]).split()[1]
-    ours = [show.time(row["times"]["genzoo"]["median_us"], unit).split()[0] for row in rows]
-    numpy = "numpy" if "numpy" in rows[0]["speed_against"] else "definition"
-    others = [who for who in rows[0]["speed_against"] if who not in ("numpy", "definition")]
+def _line(name: str, figures: list[Figure]) -> str:
+    unit = show.time(figures[0]["times"]["genzoo"]["median_us"]).split()[1]
+    ours = [
+        show.time(figure["times"]["genzoo"]["median_us"], unit).split()[0] for figure in figures
+    ]
+    numpy = "numpy" if "numpy" in figures[0]["speed_against"] else "definition"
+    others = [who for who in figures[0]["speed_against"] if who not in ("numpy", "definition")]
     cells = (
         name,
         f"{' / '.join(ours)} {unit}",
-        _ratios(numpy, rows),
-        ", ".join(f"{who} {_ratios(who, rows)}" for who in others),
+        _ratios(numpy, figures),
+        ", ".join(f"{who} {_ratios(who, figures)}" for who in others),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _ratios(who: str, rows: list[Row]) -> str:
+def _ratios(who: str, figures: list[Figure]) -> str:
     """ "9.1 / 14.2×"; a dash at the number of threads at which there is none."""
-    found = [row["speed_against"].get(who) for row in rows]
+    found = [figure["speed_against"].get(who) for figure in figures]
     if found == [None, None]:
         return ""
     shown = ["–" if ratio is None else show.times_faster(ratio).rstrip("×") for ratio in found]
     return " / ".join(shown) + "×"
 
 
-def _inexact(row: Row) -> str:
-    off = {who: n for who, n in row["off_on_round_numbers"].items() if n}
+def _inexact(figure: Figure) -> str:
+    off = {who: n for who, n in figure["off_on_round_numbers"].items() if n}
     said = ", ".join(f"{who} by {n:_}".replace("_", " ") for who, n in off.items())
     return (
         "The twins count exactly as NumPy does. On values with two decimals, many of them on "
@@ -110,7 +112,7 @@ def _inexact(row: Row) -> str:
     )
 
 
-def _machine(results: Row) -> str:
+def _machine(results: Figure) -> str:
     made_on = results["machine"]
     core = made_on["env"].get("OPENBLAS_CORETYPE")
     packages = ", ".join(f"{name} {v}" for name, v in made_on["packages"].items())

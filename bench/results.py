@@ -6,45 +6,49 @@ from typing import Any
 
 import numpy as np
 
-Row = dict[str, Any]
+Figure = dict[str, Any]
 CACHED = 2**25
 """Calls that touch fewer bytes may find them in a cache: memory is no ceiling for them."""
 
 
-def ceilings(raw: Row) -> Row:
+def ceilings(raw: Figure) -> Figure:
     """The most this machine did in any round: "copy" in GB/s, "matmul" by dtype in GFLOP/s."""
     copy: list[float] = []
     matmul: dict[str, list[float]] = {}
-    for note in (mark["extra_info"] for mark in raw["benchmarks"]):
+    for note, fastest in ((m["extra_info"], min(m["stats"]["data"])) for m in raw["benchmarks"]):
         if note.get("ceiling") == "copy":
-            copy.append(note["bytes"] / min(note["seconds"]["copy"]) / 1e9)
+            copy.append(note["bytes"] / fastest / 1e9)
         elif note.get("ceiling") == "matmul":
-            rate = note["flops"] / min(note["seconds"]["matmul"]) / 1e9
-            matmul.setdefault(note["dtype"], []).append(rate)
-    found: Row = {"copy_gb_per_s": max(copy)} if copy else {}
+            matmul.setdefault(note["dtype"], []).append(note["flops"] / fastest / 1e9)
+    found: Figure = {"copy_gb_per_s": max(copy)} if copy else {}
     if matmul:
         found["matmul_gflop_per_s"] = {dtype: max(rates) for dtype, rates in matmul.items()}
     return found
 
 
-def rows(raw: Row, ceiling: Row) -> list[Row]:
-    """One for each benchmark that was timed, in the order of the table."""
-    notes = [mark["extra_info"] for mark in raw["benchmarks"]]
-    return [row(note, ceiling) for note in notes if "seconds" in note and "ceiling" not in note]
+def figures(raw: Figure, ceiling: Figure) -> list[Figure]:
+    """One for each contest that genzoo played in, in the order of the table."""
+    contests: dict[tuple[str, str], dict[str, Figure]] = {}
+    for mark in raw["benchmarks"]:
+        note = mark["extra_info"]
+        if "ceiling" not in note:
+            key = note["operation"], note["label"]
+            contests.setdefault(key, {})[note["contestant"]] = mark
+    return [figure(marks, ceiling) for marks in contests.values() if "genzoo" in marks]
 
 
-def row(note: Row, ceiling: Row) -> Row:
-    """Times in µs by contestant, each the mean of a turn's "calls"; what is noted of peers.
+def figure(marks: dict[str, Figure], ceiling: Figure) -> Figure:
+    """Of a contest, from pytest-benchmark's entry of each contestant.
 
-    speed_against is the ratio of medians: above 1 genzoo is faster.
+    Times are in µs, each the mean of a turn's "calls". speed_against is the ratio of medians: above
+    1 genzoo is faster.
     """
-    times = {who: quantiles(samples) for who, samples in note["seconds"].items()}
-    for who, calls in note.get("calls", {}).items():
-        times[who] |= {"calls": calls, **note.get("notes", {}).get(who, {})}
-    ours = times["genzoo"]["median_us"]
-    kept = ("operation", "label", "dtype", "bytes", "flops", "off_on_round_numbers")
+    times = {who: _times(mark) for who, mark in marks.items()}
+    note, ours = marks["genzoo"]["extra_info"], times["genzoo"]["median_us"]
+    kept = ("operation", "label", "dtype", "bytes", "flops")
     found = {
         **{key: note[key] for key in kept if key in note},
+        **_round_numbers(marks),
         "times": times,
         "speed_against": {w: t["median_us"] / ours for w, t in times.items() if w != "genzoo"},
     }
@@ -54,13 +58,24 @@ def row(note: Row, ceiling: Row) -> Row:
     return found if share is None else {**found, "share_of_ceiling": share}
 
 
-def quantiles(seconds: list[float]) -> Row:
+def _times(mark: Figure) -> Figure:
+    off = {k: v for k, v in mark["extra_info"].items() if k == "counts_off"}
+    return {**quantiles(mark["stats"]["data"]), "calls": mark["stats"]["iterations"], **off}
+
+
+def _round_numbers(marks: dict[str, Figure]) -> Figure:
+    off = {w: m["extra_info"].get("off_on_round_numbers") for w, m in marks.items()}
+    found = {who: n for who, n in off.items() if n is not None}
+    return {"off_on_round_numbers": found} if found else {}
+
+
+def quantiles(seconds: list[float]) -> Figure:
     """Median, p20 and p80 of the samples in µs, and the rounds: how many samples there are."""
     low, median, high = np.quantile(np.array(seconds) * 1e6, [0.2, 0.5, 0.8])
     return {"median_us": median, "p20_us": low, "p80_us": high, "rounds": len(seconds)}
 
 
-def _share(note: Row, us: float, ceiling: Row) -> float | None:
+def _share(note: Figure, us: float, ceiling: Figure) -> float | None:
     """Of the matmul rate where arithmetic was counted, of copying where no cache holds the call."""
     if "flops" in note:
         rate = ceiling.get("matmul_gflop_per_s", {}).get(note["dtype"])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-Row = dict[str, Any]
+Figure = dict[str, Any]
 _WIDTHS = (46, 25, 11, 8, 8)
 _HEAD = ("", "genzoo [p20–p80]", "definition", "ceiling", "compile")
 
 
-def machine(content: Row) -> str:
+def machine(content: Figure) -> str:
     """What it was made on: processor, threads of every library, BLAS, versions."""
     made_on = content["machine"]
     threads = ", ".join(f"{name} {n}" for name, n in made_on["libraries"].items())
@@ -22,17 +22,17 @@ def machine(content: Row) -> str:
     )
 
 
-def table(content: Row) -> str:
-    """A line for each row, under its operation; peers below each other; then the binaries."""
+def table(content: Figure) -> str:
+    """A line for each figure, under its operation; peers below each other; then the binaries."""
     lines = [
         _ceilings(content["ceilings"]),
         "× = times faster than; ceiling = share of what the machine can do (copy or matmul)",
         "".join(f"{head:{width}s}" for head, width in zip(_HEAD, _WIDTHS, strict=True)) + "peers",
     ]
-    for operation, rows in groupby(content["rows"], key=lambda row: row["operation"]):
+    for operation, figures in groupby(content["figures"], key=lambda figure: figure["operation"]):
         lines.append(operation)
-        for row in rows:
-            lines += _lines(row)
+        for figure in figures:
+            lines += _lines(figure)
     return "\n".join([*lines, "", _binaries(content)])
 
 
@@ -51,7 +51,7 @@ def _digits(x: float) -> str:
     return f"{x:.{0 if x >= 100 else 1 if x >= 10 else 2}f}"
 
 
-def _ceilings(ceilings: Row) -> str:
+def _ceilings(ceilings: Figure) -> str:
     rates = [
         f"matmul {d} {r:.0f} GFLOP/s" for d, r in ceilings.get("matmul_gflop_per_s", {}).items()
     ]
@@ -60,13 +60,13 @@ def _ceilings(ceilings: Row) -> str:
     return "measured ceilings: " + (", ".join(rates) or "not measured in this run")
 
 
-def _lines(row: Row) -> list[str]:
-    against = dict(row["speed_against"])
+def _lines(figure: Figure) -> list[str]:
+    against = dict(figure["speed_against"])
     definition = against.pop("definition", None)
-    share, seconds = row.get("share_of_ceiling"), row.get("compile_s")
+    share, seconds = figure.get("share_of_ceiling"), figure.get("compile_s")
     cells = (
-        f"  {row['label']}",
-        _spread(row["times"]["genzoo"]),
+        f"  {figure['label']}",
+        spread(figure["times"]["genzoo"]),
         "" if definition is None else times_faster(definition),
         "" if share is None else f"{share:.0%}",
         "" if seconds is None else f"{seconds:.1f} s",
@@ -76,35 +76,36 @@ def _lines(row: Row) -> list[str]:
         f"{'' if long and i == 0 else cell:{width}s}"
         for i, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
     )
-    peers = [_peer(row, who, ratio) for who, ratio in against.items()] or [""]
+    peers = [_peer(figure, who, ratio) for who, ratio in against.items()] or [""]
     lines = [f"{start}{peer}".rstrip() for start, peer in _beside(left, peers)]
-    return [cells[0]] * long + lines + _inexact(row)
+    return [cells[0]] * long + lines + _inexact(figure)
 
 
 def _beside(left: str, peers: list[str]) -> list[tuple[str, str]]:
     return [(left if i == 0 else " " * sum(_WIDTHS), peer) for i, peer in enumerate(peers)]
 
 
-def _inexact(row: Row) -> list[str]:
-    off = {who: n for who, n in row.get("off_on_round_numbers", {}).items() if n}
+def _inexact(figure: Figure) -> list[str]:
+    off = {who: n for who, n in figure.get("off_on_round_numbers", {}).items() if n}
     if not off:
         return []
     said = ", ".join(f"{who} {n}" for who, n in off.items())
     return [f"    counts off where x has two decimals: {said}; the others none"]
 
 
-def _peer(row: Row, who: str, ratio: float) -> str:
-    off = row["times"][who].get("counts_off")
+def _peer(figure: Figure, who: str, ratio: float) -> str:
+    off = figure["times"][who].get("counts_off")
     return f"{who} {times_faster(ratio)}" + (f", {off} off" if off else "")
 
 
-def _spread(t: Row) -> str:
+def spread(t: Figure) -> str:
+    """Median [p20–p80], in the unit that fits the median."""
     unit = time(t["median_us"]).split()[1]
     low, high = (time(t[key], unit).split()[0] for key in ("p20_us", "p80_us"))
     return f"{time(t['median_us'])} [{low}–{high}]"
 
 
-def _binaries(content: Row) -> str:
+def _binaries(content: Figure) -> str:
     from bench.binaries import possible
     from bench.binaries import table as listed
 

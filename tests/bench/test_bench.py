@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,23 @@ import numpy as np
 import pytest
 
 from bench import __main__ as whole
-from bench import binaries, compile_time, contest, operations, readme, results, show, threads
-from bench import test_kernels as timed
+from bench import (
+    binaries,
+    cases,
+    compare,
+    compile_time,
+    contest,
+    entries,
+    operations,
+    readme,
+    results,
+    show,
+    test_ceilings,
+    test_kernels,
+    test_made,
+    test_tape,
+    threads,
+)
 from bench.marked import refresh, replaced
 from bench.peers import judge, off_on_round_numbers
 from core.checkpoint import read_json
@@ -29,16 +45,24 @@ ROOT = Path(__file__).resolve().parents[2]
 MANY_THREADS = dict.fromkeys((*threads.THREAD_VARIABLES, "NUMBA_NUM_THREADS"), "7")
 
 
-class Recorder:
-    """What a contest needs of pytest-benchmark's fixture."""
+class Benchmark:
+    """pytest-benchmark's fixture, as far as it is used: its own loop, and a clock to read."""
 
     def __init__(self, disabled: bool = False) -> None:
         self.disabled, self.extra_info = disabled, {}
+        self.seconds: list[float] = []
 
-    def pedantic(self, target: Any, setup: Any, rounds: int) -> None:
-        for _ in range(1 if self.disabled else rounds):
-            args, kwargs = setup()
-            target(*args, **kwargs)
+    def pedantic(
+        self, target: Any, kwargs: Any = None, rounds: int = 1, iterations: int = 1
+    ) -> None:
+        if self.disabled:
+            target(**kwargs or {})
+            return
+        for _ in range(rounds):
+            start = entries.CLOCK.read()
+            for _ in range(iterations):
+                target(**kwargs or {})
+            self.seconds.append((entries.CLOCK.read() - start) / iterations)
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
@@ -95,7 +119,7 @@ def test_others_threads_fall_asleep_before_a_turn(
     monkeypatch.setattr(contest, "threads", lambda: threads)
     monkeypatch.setattr(contest, "sleep", slept.append)
     monkeypatch.setattr(contest, "TURN", 0.0)
-    contest.contest(Recorder(), {"a": lambda: None, "b": lambda: None}, lambda seed: {})
+    contest.play({"a": lambda: None, "b": lambda: None}, lambda seed: {})
     assert set(slept) == pauses
     assert len(slept) == 2 * contest.ROUNDS
 
@@ -104,34 +128,177 @@ def test_contestants_meet_the_same_new_arguments_in_changing_order(monkeypatch: 
     monkeypatch.setattr(contest, "TURN", 0.0)
     played: list[tuple[str, int]] = []
     runs = {who: lambda x, who=who: played.append((who, x)) for who in "abc"}
-    recorder = Recorder()
-    contest.contest(recorder, runs, lambda seed: {"x": seed})
+    samples = contest.play(runs, lambda seed: {"x": seed})
     rounds = [played[i : i + 3] for i in range(3, len(played), 3)]  # the first three calibrate
     assert [{x for _, x in turn} for turn in rounds] == [{1 + i} for i in range(contest.ROUNDS)]
     assert all({who for who, _ in turn} == set("abc") for turn in rounds)
     assert len({tuple(who for who, _ in turn) for turn in rounds}) > 3
-    assert all(len(s) == contest.ROUNDS for s in recorder.extra_info["seconds"].values())
+    assert all(len(s.seconds) == contest.ROUNDS for s in samples.values())
 
 
-def test_the_slow_play_fewer_rounds_and_the_fast_more_calls(monkeypatch: Any):
+def lasting(clock: list[float], seconds: float) -> Any:
+    """A call that takes so long by this clock."""
+
+    def run() -> None:
+        clock[0] += seconds
+
+    return run
+
+
+def test_the_slow_play_fewer_rounds_and_the_fast_more_calls():
     clock = [0.0]
-    monkeypatch.setattr(contest, "perf_counter", lambda: clock[0])
-
-    def lasting(seconds: float) -> Any:
-        def run() -> None:
-            clock[0] += seconds
-
-        return run
-
-    recorder = Recorder()
-    runs = {"slow": lasting(2.0), "fast": lasting(0.002), "instant": lasting(1e-7)}
-    contest.contest(recorder, runs, lambda seed: {})
-    seconds, calls = (recorder.extra_info[key] for key in ("seconds", "calls"))
-    assert calls == {"slow": 1, "fast": 10, "instant": 10_000}
-    rounds = {who: len(samples) for who, samples in seconds.items()}
+    runs = {"slow": lasting(clock, 2.0), "fast": lasting(clock, 0.002)}
+    runs["instant"] = lasting(clock, 1e-7)
+    samples = contest.play(runs, lambda seed: {}, timer=lambda: clock[0])
+    assert {who: s.calls for who, s in samples.items()} == {
+        "slow": 1, "fast": 10, "instant": 10_000
+    }  # fmt: skip
+    rounds = {who: len(s.seconds) for who, s in samples.items()}
     assert rounds == {"slow": 5, "fast": 15, "instant": 15}
-    np.testing.assert_allclose(seconds["slow"], 2.0)
-    np.testing.assert_allclose(seconds["fast"], 0.002)  # of one call, not of the turn
+    np.testing.assert_allclose(samples["slow"].seconds, 2.0)
+    np.testing.assert_allclose(samples["fast"].seconds, 0.002)  # of one call, not of the turn
+
+
+# Entries of pytest-benchmark
+
+
+def case_of(runs: dict[str, Any], judge: Any = lambda who: {}, built: Any = None) -> cases.Case:
+    """A case of these contestants; built: a list that gets an entry when a contest is made."""
+
+    def build(small: bool) -> cases.Contest:
+        if built is not None:
+            built.append(small)
+        return cases.Contest(runs, lambda seed: {}, judge, {"dtype": "float32"})
+
+    return cases.Case("wait", "a while", tuple(runs), build)
+
+
+def test_each_entry_is_told_its_own_seconds_of_one_contest():
+    clock, built = [0.0], []
+    case = case_of({"a": lasting(clock, 0.002), "b": lasting(clock, 0.5)}, built=built)
+    session = entries.Session(lambda: clock[0])
+    marks = {who: Benchmark() for who in "ab"}
+    for who, benchmark in marks.items():
+        session.enter(benchmark, case, who, rivals=["a", "b"])
+    assert built == [False], "played once"
+    np.testing.assert_allclose(marks["a"].seconds, [0.002] * 15)
+    np.testing.assert_allclose(marks["b"].seconds, [0.5] * 15)
+    assert marks["b"].extra_info == {
+        "operation": "wait", "label": "a while", "dtype": "float32", "contestant": "b"
+    }  # fmt: skip
+    session.enter(Benchmark(), case, "a", rivals=["a", "b"])
+    assert built == [False, False], "asked again, it plays again"
+
+
+def test_only_those_selected_play():
+    clock, ran = [0.0], []
+    runs = {who: lambda who=who: ran.append(who) for who in "abc"}
+    entries.Session(lambda: clock[0]).enter(Benchmark(), case_of(runs), "a", rivals=["a", "c"])
+    assert set(ran) == {"a", "c"}
+
+
+def test_who_is_wrong_or_absent_keeps_nobody_else_from_playing():
+    def judge(who: str) -> dict[str, Any]:
+        if who == "absent":
+            raise ModuleNotFoundError("No module named 'x'")
+        if who == "cannot":
+            raise NotImplementedError("even bins only")
+        assert who != "wrong", "wrong: 3 counts differ"
+        return {"counts_off": 1}
+
+    runs = {who: lambda: None for who in ("right", "wrong", "absent", "cannot")}
+    for disabled in (False, True):
+        session, case = entries.Session(time.perf_counter), case_of(runs, judge)
+        right = Benchmark(disabled)
+        session.enter(right, case, "right", runs)
+        assert disabled or (len(right.seconds) == 15 and right.extra_info["counts_off"] == 1)
+        for who, outcome, said in (
+            ("wrong", AssertionError, "3 counts differ"),
+            ("absent", pytest.skip.Exception, "absent: No module named"),
+            ("cannot", pytest.skip.Exception, "cannot: even bins only"),
+        ):
+            benchmark = Benchmark(disabled)
+            with pytest.raises(outcome, match=said):
+                session.enter(benchmark, case, who, runs)
+            assert benchmark.seconds == []
+
+
+def test_where_timing_is_off_each_runs_once_on_little():
+    ran, built = [], []
+    case = case_of({"a": lambda: ran.append(1), "b": lambda: ran.append(2)}, built=built)
+    entries.Session(time.perf_counter).enter(Benchmark(disabled=True), case, "a", ["a", "b"])
+    assert ran == [1]
+    assert built == [True]
+
+
+SUITES = [test_kernels, test_made, test_tape, test_ceilings]
+
+
+def test_ids_are_ascii_that_select_and_groups_are_operation_and_case():
+    names = set()
+    for suite in SUITES:
+        for (operation, name), case in suite.CASES.items():
+            assert re.fullmatch(r"[\w.-]+", name, re.ASCII), name
+            names |= {(operation, name, who) for who in case.contestants}
+    (test,) = (value for name, value in vars(test_kernels).items() if name.startswith("test_"))
+    for parameter in test.pytestmark[0].args[1]:
+        assert parameter.id.isascii()
+        assert tuple(parameter.values) in names
+        assert json.loads(json.dumps(parameter.values)) == list(parameter.values)
+        assert parameter.marks[0].kwargs["group"] == " ".join(parameter.values[:2])
+
+
+def test_two_cases_of_one_id_are_refused():
+    a, b = (dataclasses.replace(case_of({}), label=label) for label in ("2 × 2", "2x2"))
+    with pytest.raises(ValueError, match="two cases of wait are 2x2"):
+        cases.by_id([a, b])
+
+
+SLOWED = """
+from dataclasses import replace
+
+from bench.cases import by_id
+from bench.conftest import *
+from bench.entries import entries
+from bench.test_tape import CASES
+
+add = CASES["tape", "add_4x4_forward_backward"]
+
+
+def build(small):
+    contest = add.build(small)
+    run = contest.runs["genzoo"]
+    return replace(contest, runs={"genzoo": lambda: [run() for _ in range(TIMES)][-1]})
+
+
+SLOWED = by_id([replace(add, build=build)])
+
+
+@entries(SLOWED)
+def test_add(enter, operation, case, contestant):
+    enter(SLOWED[operation, case], contestant)
+"""
+
+
+def suite(folder: Path, times: int, *options: str) -> subprocess.CompletedProcess[str]:
+    """pytest-benchmark on adding two small arrays, `times` times a call, by the CPU's own time."""
+    (folder / "test_add.py").write_text(SLOWED.replace("TIMES", str(times)))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "genzoo"]
+    command += ["--benchmark-only", "--benchmark-timer=time.process_time", *options]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def test_a_comparison_fails_for_a_slowdown_and_not_for_unchanged_code(tmp_path: Path):
+    """By pytest-benchmark's own options. Other work on the machine may slow a run; not three."""
+    compare = ("--benchmark-compare", "--benchmark-compare-fail=median:25%")
+    saved = suite(tmp_path, 1, "--benchmark-autosave")
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+    assert any(suite(tmp_path, 1, *compare).returncode == 0 for _ in range(3))
+    slowed = suite(tmp_path, 2, *compare)
+    assert slowed.returncode != 0
+    assert "Performance has regressed" in slowed.stdout + slowed.stderr
 
 
 # No number where the check failed
@@ -143,24 +310,49 @@ def categories(twin: str) -> Op:
     return dataclasses.replace(op, twins={"numba": twin}, bench={"few": (dims, "uint8")})
 
 
-def test_a_wrong_twin_gets_no_number():
-    right, wrong = Recorder(disabled=True), Recorder(disabled=True)
-    timed.test_operation(right, categories("kernels.histogram.twin_numba:count_categories"), "few")
-    with pytest.raises(AssertionError):
-        timed.test_operation(wrong, categories("kernels.histogram.rows:misses_the_last"), "few")
-    marks = [{"extra_info": recorder.extra_info} for recorder in (right, wrong)]
-    assert [row["label"] for row in results.rows({"benchmarks": marks}, {})] == ["few"]
+def entered(op: Op, who: str) -> Benchmark:
+    """The entry of who in the benchmark "few"."""
+    benchmark = Benchmark()
+    case = cases.of_operation(op, "few")
+    entries.Session(time.perf_counter).enter(benchmark, case, who, case.contestants)
+    return benchmark
 
 
-def test_a_wrong_peer_gets_no_number_either():
+def test_a_wrong_twin_gets_no_number(monkeypatch: Any):
+    monkeypatch.setattr(contest, "TURN", 0.0)
+    wrong = categories("kernels.histogram.rows:misses_the_last")
+    assert entered(categories("kernels.histogram.twin_numba:count_categories"), "genzoo").seconds
+    assert entered(wrong, "numpy").seconds, "the others keep theirs"
+    with pytest.raises(AssertionError, match="count_categories is wrong at"):
+        entered(wrong, "genzoo")
+
+
+def test_a_wrong_peer_gets_no_number_either(monkeypatch: Any):
+    monkeypatch.setattr(contest, "TURN", 0.0)
     op = dataclasses.replace(
         categories("kernels.histogram.twin_numba:count_categories"),
         peers={"other": lambda x, levels: np.bincount(x + 1, minlength=levels)[:levels]},
     )
-    recorder = Recorder(disabled=True)
+    assert entered(op, "genzoo").seconds
     with pytest.raises(AssertionError, match="other"):
-        timed.test_operation(recorder, op, "few")
-    assert "seconds" not in recorder.extra_info
+        entered(op, "other")
+
+
+def test_counts_off_on_round_numbers_are_forgiven_others_only():
+    edges = np.array([0.0, 0.1, 0.2, 0.3])
+    make = lambda rng, dims, dtype: {"x": np.array([0.1, 0.204, 0.3]), "edges": edges}  # noqa: E731
+    op = dataclasses.replace(
+        OPS["histogram"],
+        make=make,
+        bench={"few": ({}, "float64")},
+        twins={"numba": "kernels.histogram.rows:open_right_edge"},
+        peers={"other": OPS["histogram"].wrong["open right edge"]},
+    )
+    with pytest.raises(AssertionError):
+        entered(op, "genzoo")
+    with pytest.raises(AssertionError, match="1 counts differ"):
+        entered(op, "other")  # a third of all values is more than a few
+    assert entered(op, "definition").extra_info["off_on_round_numbers"] == 0
 
 
 def wrong_peers() -> dict[str, tuple[str, str, Any]]:
@@ -189,7 +381,9 @@ def wrong_peers() -> dict[str, tuple[str, str, Any]]:
 def test_the_judge_rejects(fault: str):
     name, label, peer = wrong_peers()[fault]
     op = OPS[name]
-    call = timed.arguments(op, label, timed.small(op, label), 0)
+    dims, dtype = op.bench[label]
+    dims = {k: min(n, cases.SMALL) for k, n in dims.items()}
+    call = op.make(np.random.default_rng(0), dims, dtype)
     assert judge(op, "itself", op.load(), call) == {}
     with pytest.raises(AssertionError):
         judge(op, "numpy choice" if fault == "shape" else fault, peer, call)
@@ -213,25 +407,11 @@ def test_counts_that_are_off_are_noted_up_to_a_share():
         judge(op, "wrong", moves(11), call)
 
 
-def test_counts_on_round_numbers_must_be_exact_for_us_and_are_noted_of_others():
+def test_counts_on_round_numbers_are_noted():
     op, plain = OPS["histogram"], OPS["histogram"].peers["numpy"]
     call = {"x": np.array([0.1, 0.204, 0.3]), "edges": np.array([0.0, 0.1, 0.2, 0.3])}
-    open_edge = op.wrong["open right edge"]
-    found = off_on_round_numbers(op, {"genzoo": plain, "other": open_edge}, call)
-    assert found == {"genzoo": 0, "other": 1}
-    with pytest.raises(AssertionError, match="1 counts differ"):
-        off_on_round_numbers(op, {"genzoo": open_edge}, call)
-
-
-def test_a_peer_that_is_absent_or_cannot_is_left_out():
-    def missing(**call: Any) -> Any:
-        raise ModuleNotFoundError("No module named 'x'")
-
-    op = OPS["histogram"]
-    op = dataclasses.replace(op, peers={**op.peers, "missing": missing})
-    assert "missing" not in timed.present(op, "1-D, 10⁷ float64, 100 bins")
-    assert "fast-histogram" not in timed.present(op, "1-D, 10⁷ float64, 100 uneven bins")
-    assert "numpy" in timed.present(op, "1-D, 10⁷ float64, 100 uneven bins")
+    assert off_on_round_numbers(op, plain, call) == 0
+    assert off_on_round_numbers(op, op.wrong["open right edge"], call) == 1
 
 
 # From samples to figures
@@ -239,32 +419,44 @@ def test_a_peer_that_is_absent_or_cannot_is_left_out():
 
 def test_bytes_are_those_of_every_array():
     x = np.zeros(10)
-    assert timed.nbytes({"x": x, "layers": [(x, x[::2]), (x,)], "n": 3, "s": "x"}) == 80 * 3 + 40
-    assert timed.nbytes(masks.padding(np.arange(4))) == 32
-    assert timed.nbytes(None) == 0
+    assert cases.nbytes({"x": x, "layers": [(x, x[::2]), (x,)], "n": 3, "s": "x"}) == 80 * 3 + 40
+    assert cases.nbytes(masks.padding(np.arange(4))) == 32
+    assert cases.nbytes(None) == 0
+
+
+def marks_of(seconds: dict[str, list[float]], **note: Any) -> dict[str, Any]:
+    """pytest-benchmark's entry of each contestant."""
+    return {
+        who: {
+            "extra_info": {**note, "contestant": who},
+            "stats": {"data": samples, "iterations": len(who)},
+        }
+        for who, samples in seconds.items()
+    }
 
 
 def test_quantiles_ratios_and_shares_by_hand():
     seconds = {"genzoo": [3e-3, 4e-3, 5e-3], "peer": [9e-3, 8e-3, 7e-3]}
     note = {"operation": "o", "label": "l", "dtype": "float32", "bytes": 80_000_000}
-    note |= {"seconds": seconds, "calls": {"genzoo": 5, "peer": 1}}
-    note["notes"] = {"peer": {"counts_off": 2}}
+    marks = marks_of(seconds, **note)
+    marks["peer"]["extra_info"] |= {"counts_off": 2, "off_on_round_numbers": 3}
     ceiling = {"copy_gb_per_s": 40.0, "matmul_gflop_per_s": {"float32": 100.0}}
-    row = results.row(note, ceiling)
-    assert row["speed_against"] == {"peer": pytest.approx(2.0)}
-    assert row["share_of_ceiling"] == pytest.approx(0.5)  # 80 MB in 4 ms are 20 GB/s
-    ours = {"median_us": 4000, "p20_us": 3400, "p80_us": 4600, "rounds": 3, "calls": 5}
-    assert row["times"]["genzoo"] == pytest.approx(ours)
-    assert row["times"]["peer"]["counts_off"] == 2
-    row = results.row({**note, "flops": 1e8}, ceiling)
-    assert row["gflop_per_s"] == pytest.approx(25.0)
-    assert row["share_of_ceiling"] == pytest.approx(0.25)
+    figure = results.figure(marks, ceiling)
+    assert figure["speed_against"] == {"peer": pytest.approx(2.0)}
+    assert figure["share_of_ceiling"] == pytest.approx(0.5)  # 80 MB in 4 ms are 20 GB/s
+    ours = {"median_us": 4000, "p20_us": 3400, "p80_us": 4600, "rounds": 3, "calls": 6}
+    assert figure["times"]["genzoo"] == pytest.approx(ours)
+    assert figure["times"]["peer"]["counts_off"] == 2
+    assert figure["off_on_round_numbers"] == {"peer": 3}
+    figure = results.figure(marks_of(seconds, **note, flops=1e8), ceiling)
+    assert figure["gflop_per_s"] == pytest.approx(25.0)
+    assert figure["share_of_ceiling"] == pytest.approx(0.25)
 
 
 def test_a_figure_that_was_not_measured_is_absent():
-    note = {"dtype": "float32", "bytes": 10, "seconds": {"genzoo": [1e-3]}}
-    small_call = results.row(note, {"copy_gb_per_s": 40.0})
-    unmeasured = results.row({**note, "bytes": 10**9, "flops": 1e6}, {})
+    ours = {"genzoo": [1e-3]}
+    small_call = results.figure(marks_of(ours, dtype="float32", bytes=10), {"copy_gb_per_s": 40.0})
+    unmeasured = results.figure(marks_of(ours, dtype="float32", bytes=10**9, flops=1e6), {})
     assert "share_of_ceiling" not in small_call
     assert "share_of_ceiling" not in unmeasured
     assert "gflop_per_s" not in small_call
@@ -272,15 +464,117 @@ def test_a_figure_that_was_not_measured_is_absent():
 
 
 def test_ceilings_are_the_best_round():
-    copy = {"ceiling": "copy", "bytes": 8e9, "seconds": {"copy": [0.4, 0.2, 0.3]}}
-    matmul = {"ceiling": "matmul", "dtype": "float64", "flops": 1e9}
-    matmul["seconds"] = {"matmul": [0.1, 0.02]}
-    later = {**copy, "seconds": {"copy": [0.5, 0.4]}}  # the same again, on a busier machine
-    raw = {"benchmarks": [{"extra_info": info} for info in (copy, matmul, {}, later)]}
+    def mark(seconds: list[float], **note: Any) -> dict[str, Any]:
+        return marks_of({"numpy": seconds}, operation="ceiling", **note)["numpy"]
+
+    copy = {"ceiling": "copy", "label": "copy", "bytes": 8e9}
+    matmul = {"ceiling": "matmul", "label": "matmul", "dtype": "float64", "flops": 1e9}
+    raw = {"benchmarks": [
+        mark([0.4, 0.2, 0.3], **copy), mark([0.1, 0.02], **matmul),
+        mark([0.5, 0.4], **copy),  # the same again, on a busier machine
+    ]}  # fmt: skip
     found = results.ceilings(raw)
     assert found["copy_gb_per_s"] == pytest.approx(40)
     assert found["matmul_gflop_per_s"] == {"float64": pytest.approx(50)}
-    assert results.rows(raw, found) == []
+    assert results.figures(raw, found) == []
+
+
+def test_a_contest_is_one_figure_and_none_without_our_own():
+    seconds = {"numpy": [2e-3], "genzoo": [1e-3]}
+    first = marks_of(seconds, operation="o", label="first", dtype="float32")
+    second = marks_of(seconds, operation="o", label="second", dtype="float32")
+    raw = {"benchmarks": [*first.values(), second["numpy"]]}
+    (figure,) = results.figures(raw, {})
+    assert (figure["label"], figure["speed_against"]) == ("first", {"numpy": 2.0})
+
+
+# Two runs beside each other
+
+
+def run_of(**contests: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """Results with these contests: who → median and relative spread."""
+    figures = []
+    for label, times in contests.items():
+        quantiles = {
+            who: {"median_us": t, "p20_us": t * (1 - s), "p80_us": t * (1 + s)}
+            for who, (t, s) in times.items()
+        }
+        against = {w: t / times["genzoo"][0] for w, (t, _) in times.items() if w != "genzoo"}
+        figures.append(
+            {"operation": "sum", "label": label, "times": quantiles, "speed_against": against}
+        )
+    return {"machine": {"cpu": "Abacus"}, "commit": "abc", "figures": figures}
+
+
+def twice(ours: float, peer: float = 100, spread: float = 0.02) -> dict[str, tuple[float, float]]:
+    return {"genzoo": (ours, spread), "numpy": (peer, spread), "torch": (3 * peer, spread)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        (twice(50), twice(50), None),
+        (twice(50), twice(100, peer=200), None),  # a slower machine
+        (twice(50), twice(100), "slower"),
+        (twice(50), twice(25), "faster"),
+        (twice(50), twice(54), None),  # within a tenth
+        (twice(50), twice(60, spread=0.2), None),  # within the noise
+        (twice(50), twice(50) | {"numpy": (50, 0.02)}, None),  # one peer's own doing
+        (twice(50), {"genzoo": (100, 0.02), "numpy": (100, 0.02)}, "slower"),  # what both have
+    ],
+)
+def test_what_changed_is_told_by_the_ratios(before: Any, after: Any, verdict: str | None):
+    a, b = run_of(few=before), run_of(few=after)
+    assert compare.verdicts(compare.changes(a, b)).get(("sum", "few")) == verdict
+
+
+def test_the_comparison_line_by_line():
+    a = run_of(few=twice(50), many=twice(10), old=twice(1))
+    b = run_of(few=twice(100), many=twice(10) | {"torch": (900, 0.02)}, new=twice(1))
+    assert compare.report(a, b).splitlines() == [
+        "A: Abacus, abc",
+        "B: Abacus, abc",
+        "× = times faster than the peer",
+        "",
+        f"{'':46}{'peer':18}{'A':11}{'B':11}B / A",
+        "sum",
+        f"{'  few':46}{'numpy':18}{'2.00×':11}{'1.00×':11}0.50    slower",
+        f"{'':46}{'torch':18}{'6.00×':11}{'3.00×':11}0.50    slower",
+        f"{'  many':46}{'numpy':18}{'10.0×':11}{'10.0×':11}1.00",
+        f"{'':46}{'torch':18}{'30.0×':11}{'90.0×':11}3.00    faster",
+        "",
+        "slower in B: sum: few",
+        "only in A:",
+        "  sum: old",
+        "only in B:",
+        "  sum: new",
+    ]
+
+
+def test_compare_is_an_option_and_its_status_a_gate(tmp_path: Path):
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    a.write_text(json.dumps(run_of(few=twice(50))))
+    b.write_text(json.dumps(run_of(few=twice(100))))
+    assert "nothing changed" in bench("--compare", str(a), str(a))
+    assert "faster in B: sum: few" in bench("--compare", str(b), str(a))
+    assert "slower in B: sum: few" in bench("--compare", str(a), str(b), status=1)
+
+
+def test_pytest_benchmarks_own_files_can_be_compared(tmp_path: Path):
+    note = {"operation": "sum", "label": "few", "dtype": "float32"}
+    marks = marks_of({"genzoo": [1e-3], "numpy": [2e-3]}, **note)
+    raw = {"benchmarks": list(marks.values()), "machine_info": {"cpu": {"brand_raw": "Abacus"}}}
+    file = tmp_path / "raw.json"
+    file.write_text(json.dumps(raw))
+    (figure,) = compare.read(file)["figures"]
+    assert figure["speed_against"] == {"numpy": 2.0}
+    del marks["numpy"]["stats"]["data"]
+    file.write_text(json.dumps(raw))
+    with pytest.raises(InputError, match="--benchmark-save-data"):
+        compare.read(file)
+    file.write_text("{}")
+    with pytest.raises(InputError, match="must be written by python -m bench"):
+        compare.read(file)
 
 
 def test_the_whole_run(tmp_path: Path):
@@ -288,12 +582,12 @@ def test_the_whole_run(tmp_path: Path):
     out = tmp_path / "new" / "result.json"
     shown = bench("--quick", "--out", str(out), "-k", "test_tape and tanh")
     content = json.loads(out.read_text())
-    (row,) = content["rows"]
+    (figure,) = content["figures"]
     assert {"version", "machine", "ceilings"} <= set(content)
     assert content["machine"]["env"]["OMP_NUM_THREADS"] == "1"
     assert content["machine"]["packages"]["numba"]
-    assert (row["operation"], set(row["times"])) == ("tape", {"genzoo", "torch"})
-    assert row["speed_against"]["torch"] > 0
+    assert (figure["operation"], set(figure["times"])) == ("tape", {"genzoo", "torch"})
+    assert figure["speed_against"]["torch"] > 0
     assert content["ceilings"] == {}
     assert "tanh, 4 × 4" in shown
     assert "Triton kernels: skipped" in shown
@@ -385,28 +679,19 @@ def test_the_table_fits_120_columns_and_names_every_benchmark(path: Path):
     content = read_json(path)
     shown = show.table(content)
     assert max(map(len, shown.splitlines())) <= 120
-    assert all(row["label"] in shown for row in content["rows"])
+    assert all(figure["label"] in shown for figure in content["figures"])
 
 
-def own_benchmarks() -> set[tuple[Any, Any]]:
-    """(operation, label) of those that aren't rows of the table: each says so in a short run."""
-    paths = (path for path in (ROOT / "bench").glob("test_*.py") if path.stem != "test_kernels")
-    found = set()
-    for module in (importlib.import_module(f"bench.{path.stem}") for path in paths):
-        for test in (thing for name, thing in vars(module).items() if name.startswith("test_")):
-            marks = getattr(test, "pytestmark", [])
-            for case in marks[0].args[1] if marks else [()]:
-                recorder = Recorder(disabled=True)
-                test(recorder, *((case,) if isinstance(case, str) else case))
-                found.add((recorder.extra_info.get("operation"), recorder.extra_info.get("label")))
-    return found
+def own_benchmarks() -> set[tuple[str, str]]:
+    """(operation, label) of those that aren't of the table."""
+    own = (module.CASES for module in (test_made, test_tape))
+    return {(case.operation, case.label) for found in own for case in found.values()}
 
 
 def test_the_committed_results_are_of_benchmarks_that_exist():
-    pytest.importorskip("torch")  # the tape's is timed beside it
     known = {(op.name, label) for op in OPS.values() for label in op.bench} | own_benchmarks()
     for path in readme.RESULTS:
-        measured = {(row["operation"], row["label"]) for row in read_json(path)["rows"]}
+        measured = {(f["operation"], f["label"]) for f in read_json(path)["figures"]}
         assert measured <= known, "benchmarks that are no more"
 
 
@@ -420,7 +705,7 @@ def test_units_and_ratios_have_three_digits():
     ]  # fmt: skip
 
 
-def measured(unit: float, rows: list[tuple[str, str, dict[str, float]]]) -> dict[str, Any]:
+def measured(unit: float, contests: list[tuple[str, str, dict[str, float]]]) -> dict[str, Any]:
     """Results made by hand. p20 is half of the median and p80 twice."""
     times = {"median_us": 2 * unit, "p20_us": unit, "p80_us": 4 * unit}
     return {
@@ -429,7 +714,7 @@ def measured(unit: float, rows: list[tuple[str, str, dict[str, float]]]) -> dict
             "env": {"OPENBLAS_CORETYPE": "Haswell"}, "packages": {"numba": "0.68"},
         },
         "ceilings": {"copy_gb_per_s": 42.4, "matmul_gflop_per_s": {"float32": 128.6}},
-        "rows": [
+        "figures": [
             {
                 "operation": operation,
                 "label": label,
@@ -437,7 +722,7 @@ def measured(unit: float, rows: list[tuple[str, str, dict[str, float]]]) -> dict
                 "speed_against": against,
                 "off_on_round_numbers": {"genzoo": 0, "other": 12345},
             }
-            for operation, label, against in rows
+            for operation, label, against in contests
         ],
     }  # fmt: skip
 
@@ -447,9 +732,9 @@ def test_the_table_line_by_line(monkeypatch: Any):
     against = {"definition": 2.05, "numpy": 20.5, "other": 0.25}
     long = "a label that is longer than its column is wide"
     content = measured(50, [("sum", "few", against), ("product", long, {"definition": 205.4})])
-    content["rows"][0] |= {"share_of_ceiling": 0.254, "compile_s": 1.26}
-    content["rows"][0]["times"]["other"] = {"counts_off": 3}
-    del content["rows"][1]["off_on_round_numbers"]
+    content["figures"][0] |= {"share_of_ceiling": 0.254, "compile_s": 1.26}
+    content["figures"][0]["times"]["other"] = {"counts_off": 3}
+    del content["figures"][1]["off_on_round_numbers"]
     assert show.table(content).splitlines() == [
         "measured ceilings: copy 42.4 GB/s, matmul float32 129 GFLOP/s",
         "× = times faster than; ceiling = share of what the machine can do (copy or matmul)",
@@ -590,12 +875,12 @@ def test_binaries_asked_for_help_compile_nothing(monkeypatch: Any, capsys: Any):
 def test_other_figures_make_another_section():
     found = [read_json(path) for path in readme.RESULTS]
     before = readme.section(found)
-    next(row for row in found[1]["rows"] if row["operation"] == "step")["speed_against"] = {
+    next(f for f in found[1]["figures"] if f["operation"] == "step")["speed_against"] = {
         "definition": 77.7, "peer": 5.0
     }  # fmt: skip
     assert "/ 77.7×" in readme.section(found)
     assert readme.section(found) != before
-    found[0]["rows"] = []
+    found[0]["figures"] = []
     with pytest.raises(InputError, match="no figure for histogram"):
         readme.section(found)
 
