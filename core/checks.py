@@ -117,7 +117,7 @@ def shaped(name: str, x: Array, shape: tuple[int | str, ...], dtype: Any) -> Arr
     shape: lengths, and names of axes that may have any: ("B", 3, "H", "W"). "…", first or last,
     stands for any number of axes. What x holds is not looked at.
     """
-    if not isinstance(x, Tensor | np.ndarray):
+    if not isinstance(x, (Tensor, np.ndarray)):
         raise InputError(f"{name} must be an array {_axes(shape)}, got {type(x).__name__}")
     if not _shape_fits(x.shape, shape):
         raise InputError(f"{name} must have shape {_axes(shape)}, got {x.shape}")

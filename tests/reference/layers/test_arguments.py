@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import Tensor
+from core import Tensor, grad
 from core.errors import InputError
 from core.random import Generator
 from core.state import parameters
@@ -105,6 +105,29 @@ def test_heads_must_divide(what: str):
 
 
 # Calls
+
+
+@pytest.mark.parametrize("lead", [(), (0,), (1,), (2, 0, 3), (0, 0), (2, 1, 1)])
+def test_any_leading_shape(lead: tuple[int, ...]):
+    x, ids = np.ones((*lead, 3), np.float32), np.ones(lead, np.int64)
+    for name, given in (("Linear", x), ("MLP", x), ("SpectralNorm", x)):
+        check_empty(made(name), given, (*lead, 2))
+    for name in ("Embedding", "TimeEmbedding"):
+        check_empty(made(name), ids, (*lead, 2))
+    for name in ("LayerNorm", "RMSNorm"):
+        check_empty(made(name), x, (*lead, 3))
+
+
+def check_empty(layer: Any, x: Any, shape: tuple[int, ...]) -> None:
+    """Shape and dtype of the answer, and finite derivatives of the parameters' shapes."""
+    y, learned = layer(x), list(parameters(layer).values())
+    assert y.shape == shape
+    assert y.dtype == np.float32
+    for g, p in zip(grad(np.sum(y), learned), learned, strict=True):
+        assert g.shape == p.shape
+        assert g.dtype == np.float32
+        assert np.isfinite(g).all()
+
 
 X = {"Linear": (2, 3), "MLP": (2, 3), "LearnedPositions": (2, 4, 3), "SinusoidalPositions": (2, 4)}
 X |= {"Conv1d": (2, 4, 5), "CausalConv1d": (2, 4, 5), "ConvTranspose1d": (2, 4, 5)}
