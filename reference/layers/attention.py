@@ -15,7 +15,7 @@ import numpy as np
 from core import Array
 from core.checks import divisor, shaped, whole
 from core.random import Generator
-from reference.layers.cache import Cache
+from reference.layers.cache import Cache, checked_cache
 from reference.layers.linear import Linear
 from reference.layers.rotary import Rotary, fitting
 from reference.operations.attention import masked_attention
@@ -71,6 +71,7 @@ class Attention:
         """The next elements x (B, Q, n_in), over those in the cache (None: there are none before)
         and themselves, but none later; → (B, Q, n_out), and the longer cache.
         """
+        cache = checked_cache(cache)
         later = self.memory(x, cache.length if cache else 0)
         cache = cache.extended(later) if cache else later
         return self.attend(x, cache, causal() & as_mask(mask)), cache

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from core import Array
+from core.errors import InputError
 
 
 class Cache(NamedTuple):
@@ -30,3 +31,10 @@ class Cache(NamedTuple):
         """These, and then later ones."""
         k, v = (np.concatenate(pair, axis=2) for pair in zip(self, later, strict=True))
         return Cache(k, v)
+
+
+def checked_cache(cache: Any) -> Cache | None:
+    """A Cache, or None for nothing yet; InputError for anything else."""
+    if cache is not None and not isinstance(cache, Cache):
+        raise InputError(f"cache must be a Cache or None, got {type(cache).__name__}")
+    return cache

@@ -306,6 +306,16 @@ def test_dropout_names_what_is_wrong():
         layers.Dropout(1.0)
 
 
+def test_caches_are_named():
+    attention, x = made("Attention"), np.ones((2, 1, 3), np.float32)
+    _, cache = attention.step(x, None)
+    for wrong in (tuple(cache), 0, cache.k, {}):
+        with pytest.raises(InputError, match="cache must be a Cache or None"):
+            attention.step(x, wrong)
+    with pytest.raises(InputError, match=r"^k \(2, 2, 1, 4\) doesn't fit q \(1, "):
+        attention.attend(x[:1], cache)
+
+
 def test_representations():
     said = {name: repr(made(name)) for name in VALID}
     assert said == {
