@@ -79,12 +79,21 @@ def one_of(name: str, choice: Any, allowed: Collection[Any]) -> Any:
 def float_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype; InputError unless it is float32 or float64."""
     try:
-        found: np.dtype[Any] = np.dtype(dtype)
+        found: np.dtype[Any] | None = None if dtype is None else np.dtype(dtype)
     except TypeError:
-        raise InputError(f"dtype must be float32 or float64, got {dtype!r}") from None
-    if found not in (np.float32, np.float64):
-        raise InputError(f"dtype must be float32 or float64, got {found}")
+        found = None
+    if found is None or found not in (np.float32, np.float64):
+        raise InputError(
+            f"dtype must be float32 or float64, got {repr(dtype) if found is None else found}"
+        )
     return found
+
+
+def flag(name: str, b: Any) -> bool:
+    """True or False; InputError for anything else, so that "no" is not taken for yes."""
+    if not isinstance(b, bool | np.bool_):
+        raise InputError(f"{name} must be True or False, got {b!r}")
+    return bool(b)
 
 
 def sizes(name: str, widths: Any) -> tuple[int, ...]:

@@ -53,10 +53,10 @@ class Model:
 
     `target` is "module:class"; `kind` decides the laws; `rows` are of MISSION.md, the first names
     the family's folder; `domain` says how data sets are converted for it ("binary", "integer",
-    "continuous" or "text"); `year` is that of the first public version; `parents` are the rows it
-    grew out of; `tiny` is the configuration the laws are checked at; `arguments(data)` gives the
-    constructor arguments that follow from a data set; `shape` is that of the samples it takes
-    (core.data.SHAPES): flat rows unless said.
+    "continuous" or "text"); `year` is that of the first public version (arXiv's, where it was
+    there first); `parents` are the rows it grew out of; `tiny` is the configuration the laws are
+    checked at; `arguments(data)` gives the constructor arguments that follow from a data set;
+    `shape` is that of the samples it takes (core.data.SHAPES): flat rows unless said.
     """
 
     name: str

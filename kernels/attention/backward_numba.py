@@ -1,6 +1,7 @@
 """The gradient of masked attention on the CPU, a block of queries at a time (row K4).
 
-Dao, FlashAttention-2 (2023), Algorithm 2, which is Eq. 1 differentiated: with the weights P,
+Dao, FlashAttention-2 (2023), Algorithm 2: Eq. 1 of Vaswani et al. (2017) differentiated, with
+`scale` in the place of their 1/√d. With the weights P,
 
     dv_j = Σ_i P_ij dout_i          dS_ij = P_ij (dout_i · v_j − δ_i),   δ_i = Σ_j P_ij dout_i · v_j
     dq_i = scale Σ_j dS_ij k_j      dk_j = scale Σ_i dS_ij q_i

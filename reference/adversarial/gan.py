@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from core import Array, Tensor, no_grad
-from core.checks import float_dtype, number, one_of, real, whole
+from core.checks import flag, float_dtype, number, one_of, real, whole
 from core.checks import sizes as widths
 from core.functional import leaky_relu, relu, softplus
 from core.model import Described, draws
@@ -94,14 +94,14 @@ class GAN(Described):
         dtype: Any = np.float32,
     ) -> None:
         self.dim, self.latent = whole("dim", dim, 1), whole("latent", latent, 1)
-        self.hidden, self.bounded = widths("hidden", hidden), bounded
+        self.hidden, self.bounded = widths("hidden", hidden), flag("bounded", bounded)
         self.loss_of_fakes = GENERATOR_LOSSES[one_of("loss", loss, GENERATOR_LOSSES)]
         self.penalty = one_of("penalty", penalty, ("r1", "gradient", None))
         self.gamma, self.dtype = number("gamma", gamma, least=0), float_dtype(dtype)
         rng, gain = Generator(seed, stream="init"), math.sqrt(2)
         self.G = MLP((latent, *self.hidden, dim), rng, activation=relu, gain=gain, dtype=dtype)
         self.D = MLP((dim, *self.hidden, 1), rng, activation=leaky, gain=gain, dtype=dtype)
-        if spectral_norm:
+        if flag("spectral_norm", spectral_norm):
             self.D.layers = [SpectralNorm(layer, rng) for layer in self.D.layers]
 
     def generate(self, z: Array) -> Array:

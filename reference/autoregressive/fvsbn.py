@@ -23,7 +23,7 @@ from core.checks import binary, float_dtype, ordering, whole
 from core.functional import bernoulli_log_prob, sigmoid
 from core.model import Described, draws
 from core.operation import operation
-from core.random import uniform
+from core.random import checked_seed, uniform
 
 
 class FVSBN(Described):
@@ -51,6 +51,7 @@ class FVSBN(Described):
         dtype: Any = np.float32,
     ) -> None:
         self.dim, self.dtype = whole("dim", dim, 1), float_dtype(dtype)
+        checked_seed(seed)
         self.order = ordering("order", order, dim)  # (D,)
         self.W = Tensor(np.zeros((dim, dim), dtype))  # row i: weights of the past of x_i
         self.b = Tensor(np.zeros(dim, dtype))

@@ -5,7 +5,8 @@
 with the class's own mean and variance, so the log-odds of two classes are quadratic in x; they are
 linear where the classes share the variance. Bayes' rule itself is `reference.counting.naive_bayes`.
 
-Lecture 004; Chan, Golub & LeVeque 1979 for moments of data that come in parts. MISSION row H3, H4.
+Lecture 004; Duda & Hart 1973, Pattern Classification and Scene Analysis; Chan, Golub & LeVeque 1979
+for moments of data that come in parts. MISSION row H3, H4.
 """
 
 from __future__ import annotations

@@ -78,11 +78,12 @@ class DDPM(Described):
     ) -> None:
         self.dim, self.dtype = whole("dim", dim, 1), float_dtype(dtype)
         self.levels = None if levels is None else whole("levels", levels, 2)
-        self.schedule, self.steps = make_schedule(schedule, steps), steps
+        self.hidden, self.blocks = whole("hidden", hidden, 1), whole("blocks", blocks)
+        self.schedule, self.steps = make_schedule(schedule, steps), whole("steps", steps, 2)
         self.prediction = one_of("prediction", prediction, PREDICTIONS)
         self.variance = one_of("variance", variance, VARIANCES)
-        self.hidden, self.blocks, rng = hidden, blocks, Generator(seed, stream="init")
-        self.denoiser = Denoiser(dim, hidden=hidden, blocks=blocks, rng=rng, dtype=dtype)
+        size, rng = {"hidden": self.hidden, "blocks": self.blocks}, Generator(seed, stream="init")
+        self.denoiser = Denoiser(dim, **size, rng=rng, dtype=dtype)
 
     @property
     def alphas_cumprod(self) -> Any:

@@ -35,6 +35,34 @@ def test_what_is_derived_is_neither_learned_nor_kept():
     load_state(net, state(Net()))
 
 
+def test_what_is_derived_is_made_anew_from_what_was_read_parts_first():
+    class Part:
+        def __init__(self, n, told):
+            self.n, self._told = np.full(2, n), told
+            self._derive()
+
+        def _derive(self):
+            self._double = 2 * self.n
+            self._told.append(self)
+
+    class Whole(Part):
+        def __init__(self, n, told):
+            self.parts = {"a": Part(n, told)}
+            self.same = self.parts["a"]
+            super().__init__(n, told)
+
+        def _derive(self):
+            super()._derive()
+            self._sum = self._double + self.same._double
+
+    told = []
+    whole = Whole(1.0, told)
+    told.clear()
+    load_state(whole, state(Whole(5.0, [])))
+    assert told == [whole.same, whole]  # each once
+    np.testing.assert_array_equal(whole._sum, [20, 20])
+
+
 def test_only_attributes_are_hidden_by_an_underscore():
     """A key of a dict is data: its owner chose it."""
     net = Net()

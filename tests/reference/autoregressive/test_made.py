@@ -271,6 +271,21 @@ def test_orders_and_degrees_travel_with_the_parameters():
     np.testing.assert_array_equal(model.sample(9, seed=1), other.sample(9, seed=1))
 
 
+def test_masks_are_made_once_and_again_when_a_file_is_read(monkeypatch):
+    model, other = make(ORDER, masks=4, seed=1), make(None, masks=4, seed=2)
+    made, right = [], MADE._masks
+    monkeypatch.setattr(MADE, "_masks", lambda self, k: made.append(k) or right(self, k))
+    x = subject.bits(9, 5)
+    model.loss(x, rng=Generator(0)), model.log_prob(x), model.sample(5)
+    assert made == []
+    assert not any("_M" in name for name in state(model))
+    load_state(other, state(model))
+    assert made == [0, 1, 2, 3]
+    for k in range(4):
+        for M, again in zip(other._M[k], right(model, k), strict=True):
+            np.testing.assert_array_equal(M, again)
+
+
 def test_samples_do_not_depend_on_how_many_are_drawn():
     model = make(ORDER, masks=4)
     np.testing.assert_array_equal(model.sample(30, seed=2)[:7], model.sample(7, seed=2))

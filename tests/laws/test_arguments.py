@@ -1,0 +1,159 @@
+"""Every bad argument of a constructor, and data of every dtype at a model's door, are told by name.
+
+The space is read off the signatures: an argument is a number, a list of sizes, a name or a switch
+by what its default or the row's tiny configuration is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import value
+from core.errors import InputError
+from core.learners import objectives
+from core.random import Generator
+from reference import MODELS, Model
+from tests.laws.subject import build, evaluate, examples
+
+ROWS = [row for row in MODELS.values() if row.training == "gradient"]
+
+BAD: dict[type, tuple[Any, ...]] = {
+    int: (-1, 2.5, math.nan, True, "3", [1], np.float32(2)),
+    float: (math.nan, math.inf, True, "1", [1.0]),
+    str: ("nonsense", 3, None, True, ["eps"]),
+    bool: ("no", 1, 0, None),
+    tuple: ([0], [-1], [2.5], [True], ["3"], 8, "8", None, math.nan, [[1]]),
+}
+"""What no argument of this type may be."""
+
+
+def bad_arguments(row: Model) -> Iterator[tuple[str, Any]]:
+    """Names of the constructor's arguments, each with what it may not be."""
+    for name, p in inspect.signature(row.load()).parameters.items():
+        usual = row.tiny.get(name, p.default)
+        if name == "dtype":
+            yield from ((name, bad) for bad in (np.int64, "float16", None, "nonsense", 3))
+        elif name == "order":
+            lists = ([0], [0] * row.tiny["dim"], [0.5] * row.tiny["dim"], "012345", 3)
+            yield from ((name, bad) for bad in lists)
+        elif name == "levels":
+            yield from ((name, bad) for bad in (0, 1, *BAD[int]))
+        else:
+            kind = tuple if isinstance(usual, list) else type(usual)
+            yield from ((name, bad) for bad in BAD[kind] if name != "penalty" or bad is not None)
+    yield from (
+        (name, 0) for name in ("dim", "latent", "masks", "layers", "steps") if name in names(row)
+    )
+
+
+def names(row: Model) -> set[str]:
+    return set(inspect.signature(row.load()).parameters)
+
+
+CASES = [(row, name, bad) for row in ROWS for name, bad in bad_arguments(row)]
+
+
+def refuses(cls: type, row: Model, name: str, bad: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        cls(**{**row.tiny, name: bad})
+    told = str(caught.value)
+    assert told.startswith(f"{name} must "), told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "bad"), CASES, ids=[f"{r.name}-{name}-{bad!r}" for r, name, bad in CASES]
+)
+def test_a_bad_argument_is_named(row: Model, name: str, bad: Any):
+    refuses(row.load(), row, name, bad)
+
+
+def test_every_argument_of_every_model_was_tried():
+    for row in ROWS:
+        assert {name for r, name, _ in CASES if r is row} == names(row)
+
+
+@pytest.mark.parametrize(("name", "bad"), [("hidden", [0]), ("dim", True), ("seed", 2.5)])
+def test_a_model_that_takes_it_all_is_rejected(name: str, bad: Any):
+    class Careless:
+        def __init__(self, dim, *, hidden=(3,), seed=0, dtype=np.float32): ...
+
+    with pytest.raises(pytest.fail.Exception):
+        refuses(Careless, MODELS["made"], name, bad)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_numpys_numbers_are_numbers(row: Model):
+    """A grid search over np.arange must not be refused."""
+    made = {n: np.int64(v) if isinstance(v, int) else v for n, v in row.tiny.items()}
+    assert repr(row.load()(**made)) == repr(row.load()(**row.tiny))
+
+
+# Data at the door
+
+
+def answers(model: Any, x: Any) -> list[np.ndarray]:
+    """What the model makes of x: every loss, and whichever scores it has."""
+    out = [np.asarray(value(loss(x, None, Generator(0)))) for loss, _ in objectives(model)]
+    if hasattr(model, "log_prob"):
+        out.append(evaluate(model.log_prob, x))
+    if hasattr(model, "elbo"):
+        out.append(evaluate(lambda x: model.elbo(x, rng=Generator(0)), x))
+    return out
+
+
+def dtype_is_the_models(model: Any, x: np.ndarray) -> None:
+    """x in any dtype that loses nothing is x: the same bits, in the model's dtype."""
+    wanted = answers(model, x.astype(model.dtype))
+    assert all(a.dtype == model.dtype for a in wanted)
+    for dtype in (bool, np.int8, np.uint8, np.int64, np.float16, np.float32, np.float64):
+        for a, b in zip(answers(model, x.astype(dtype)), wanted, strict=True):
+            assert a.dtype == b.dtype, dtype
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_bits_integers_and_the_other_float_are_taken_where_they_fit(row: Model, dtype: Any):
+    model = row.load()(**row.tiny, dtype=dtype)
+    dtype_is_the_models(model, (examples(row, 6)[0] > 0).astype(np.float64))
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.domain == "continuous"], ids=lambda r: r.name)
+def test_what_does_not_fit_is_refused_with_the_cast_that_rounds_it(row: Model):
+    model = row.load()(**row.tiny)
+    x = np.full((3, row.tiny["dim"]), 1 / 3)
+    with pytest.raises(
+        InputError, match=r"^x must be float32, got float64 .*x.astype\(np.float32\)"
+    ):
+        answers(model, x)
+    answers(model, x.astype(np.float32))
+    for bad, told in ((x.astype(complex), "numbers"), (x.tolist(), "an array")):
+        with pytest.raises(InputError, match=rf"^x must .*{told}"):
+            answers(model, bad)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_no_rows_are_scored_as_none(row: Model):
+    model, x = build(row), np.zeros((0, row.tiny["dim"]))
+    if hasattr(model, "log_prob"):
+        assert evaluate(model.log_prob, x).shape == (0,)
+    if hasattr(model, "elbo"):
+        assert value(model.elbo(x, rng=Generator(0))).shape == (0,)
+    if hasattr(model, "importance_log_prob"):
+        assert value(model.importance_log_prob(x, rng=Generator(0), k=3)).shape == (0,)
+    assert model.sample(0).shape == x.shape
+
+
+def test_a_model_that_rounds_in_silence_is_rejected():
+    model = build(MODELS["real-nvp"])
+    right = model.log_prob
+    model.log_prob = lambda x: right(x.astype(np.float16).astype(np.float64) * 1.25)
+    with pytest.raises(AssertionError):
+        dtype_is_the_models(model, np.eye(2) + 1e-3)
