@@ -33,6 +33,6 @@ ROWS = [
         tiny={"dim": 2, "latent": 1, "hidden": [8]},
         arguments=dim,
         demos=(Demo("eight-gaussians", {"latent": 2, "hidden": [64, 64]},
-                    {"epochs": 40, "batch_size": 128, "lr": 3e-3, "schedule": "cosine"}),),
+                    {"epochs": 30, "batch_size": 250, "lr": 5e-3, "schedule": "cosine"}),),
     ),
 ]  # fmt: skip
