@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.polynomial import Chebyshev, Polynomial
 
 from core import special
 from core.rows import differentiable
 from core.tensor import Array, value
+
+_BLOCK = 1 << 15  # numbers at a time
+_FAR = 40  # Φ and φ are 0 there, and below
 
 
 def sigmoid(x: Array) -> Array:
@@ -66,8 +72,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Any:
 
 
 def _silu_vjp(g: Array, z: Array, x: Array) -> Array:
-    s = special.expit(x)
-    return g * (s + z * (1 - s))
+    return g * silu_slope(x)
 
 
 @differentiable(_silu_vjp)
@@ -77,12 +82,44 @@ def silu(x: Any) -> Any:
     >>> silu(np.array([0.0, 100.0]))
     array([  0., 100.])
     """
-    return x * special.expit(x)
+
+    def block(x: Any, z: Any) -> None:
+        _sigmoid(x, z)
+        z *= x
+
+    return _blockwise(block, x)
+
+
+def _silu_slope_vjp(g: Array, z: Array, x: Array) -> Array:
+    s = special.expit(x)
+    return g * (s * (1 - s) * (2 + x * (1 - 2 * s)))
+
+
+@differentiable(_silu_slope_vjp)
+def silu_slope(x: Any) -> Any:
+    """The derivative of silu: s + x s (1 − s), s = sigmoid(x)."""
+
+    def block(x: Any, z: Any) -> None:
+        s = _sigmoid(x, np.empty_like(x))
+        np.subtract(1, s, out=z)
+        z *= x
+        z += 1
+        z *= s
+
+    return _blockwise(block, x)
+
+
+def _sigmoid(x: Any, s: Any) -> Any:
+    """1 / (1 + e^(−x)) into s, by NumPy's exponential; 0 where that overflows."""
+    np.negative(x, out=s)
+    with np.errstate(over="ignore"):
+        np.exp(s, out=s)
+    s += 1
+    return np.divide(1, s, out=s)
 
 
 def _gelu_vjp(g: Array, z: Array, x: Array) -> Array:
-    density = np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    return g * (special.ndtr(x) + x * density)
+    return g * gelu_slope(x, value(z))
 
 
 @differentiable(_gelu_vjp)
@@ -92,4 +129,91 @@ def gelu(x: Any) -> Any:
     >>> gelu(np.array([0.0, 100.0]))
     array([  0., 100.])
     """
-    return x * special.ndtr(x)
+
+    def block(x: Any, z: Any) -> None:  # max(x, 0) − |x| Φ(−|x|): no digit cancels
+        a = np.abs(x)
+        np.minimum(a, _FAR, out=a)
+        below = _lower_tail(a)
+        below *= a
+        np.maximum(x, 0, out=z)
+        z -= below
+
+    return _blockwise(block, x)
+
+
+def _gelu_slope_vjp(g: Array, z: Array, x: Array, gelu: Any) -> Array:
+    return g * (np.exp(-0.5 * x * x) * (2 - x * x) * (1 / math.sqrt(2 * math.pi)))
+
+
+@differentiable(_gelu_slope_vjp, options=("gelu",))
+def gelu_slope(x: Any, gelu: Any) -> Any:
+    """The derivative of gelu, Φ(x) + x φ(x), from x and gelu(x)."""
+
+    def block(x: Any, y: Any, z: Any) -> None:  # 1 + u above 0, −u below, u = a φ(a) − Φ(−a)
+        np.clip(x, -_FAR, _FAR, out=z)
+        u = np.maximum(z, 0)
+        u -= np.minimum(y, _FAR)  # a Φ(−a), a = |x|
+        a = np.abs(z)
+        np.maximum(a, 1e-30, out=a)
+        u /= a
+        u[a == a.dtype.type(1e-30)] = 0.5
+        a *= _bell(a)
+        np.subtract(a, u, out=u)
+        np.copysign(1, x, out=z)
+        z *= u
+        z += ~np.signbit(x)
+
+    return _blockwise(block, x, gelu)
+
+
+def _bell(a: Any) -> Any:
+    """φ(a) = e^(−a²/2) / √2π."""
+    e = a * a
+    e *= -0.5
+    np.exp(e, out=e)
+    e *= 1 / math.sqrt(2 * math.pi)
+    return e
+
+
+def _lower_tail(a: Any) -> Any:
+    """Φ(−a) for a ≥ 0; in float32 q(t) φ(a) with a polynomial in t = 1 / (1 + 0.3 a)."""
+    if a.dtype != np.float32:
+        return special.ndtr(-a)
+    t = a * 0.3
+    t += 1
+    np.divide(1, t, out=t)
+    leading, *others = _tail_coefficients()
+    tail = np.full_like(a, leading)
+    for c in others:
+        tail *= t
+        tail += c
+    tail *= _bell(a)
+    return tail
+
+
+@cache
+def _tail_coefficients() -> list[float]:
+    """Of q(t) = Φ(−a) / φ(a), highest power first; within 10⁻⁷ of it for a in 0 … 14."""
+
+    def q(t: Any) -> Any:
+        return math.sqrt(math.pi / 2) * special.erfcx((1 / t - 1) / (0.3 * math.sqrt(2)))
+
+    fit = Chebyshev.interpolate(q, 8, domain=[1 / (1 + 0.3 * 14), 1])
+    return fit.convert(kind=Polynomial).coef[::-1].tolist()  # type: ignore[no-any-return]
+
+
+def _blockwise(block: Callable[..., None], *arrays: Any) -> Any:
+    """z with block(*arrays, z) filled in on pieces that stay in the cache."""
+    z = np.empty_like(arrays[0])
+    flat = [_in_order(a, z) for a in (*arrays, z)]
+    for start in range(0, z.size, _BLOCK):
+        block(*[a[start : start + _BLOCK] for a in flat])
+    return z
+
+
+def _in_order(a: Any, z: Any) -> Any:
+    """a as one line, in the order of z's memory."""
+    if a.strides != z.strides:
+        a, copied = np.empty_like(z), a
+        a[...] = copied
+    return a.ravel(order="K")

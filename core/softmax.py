@@ -20,8 +20,9 @@ Axis = int | tuple[int, ...] | None
 
 
 def _softmax_vjp(g: Array, z: Array, x: Array, axis: Axis = -1) -> Array:
-    gz = g * z
-    return gz - z * np.sum(gz, axis=axis, keepdims=True)
+    dx = g - np.sum(g * z, axis=axis, keepdims=True)
+    dx *= z
+    return dx
 
 
 @differentiable(_softmax_vjp, options=("axis",))
@@ -69,7 +70,9 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _cross_entropy_vjp(g: Array, z: Array, logits: Array, labels: Any) -> Array:
-    return g[..., None] * excess(logits, labels)
+    dx = excess(logits, labels)
+    dx *= g[..., None]
+    return dx
 
 
 @differentiable(_cross_entropy_vjp, options=("labels",))

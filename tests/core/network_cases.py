@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from core import convolution, functional, normalisation, resampling, softmax
+from core import activations, convolution, functional, resampling, softmax, value
 from core import functional as F
 from tests.core.vjp_cases import Case, _away_from
 
@@ -39,12 +39,17 @@ def _activations(torch: Any) -> Iterator[Case]:
         (F.relu, f and f.relu),
         (F.leaky_relu, f and f.leaky_relu),
         (F.silu, f and f.silu),
+        (activations.silu_slope, None),
         (F.gelu, f and f.gelu),
     ]
     for function, peer in table:
         for shape in ((3, 4), (), (0,), (1, 5, 1)):
             x = _away_from(rng.uniform(-3, 3, shape), (0.0,))
             yield _case(function, f"{shape}", [x], peer)
+    for shape in ((3, 4), (), (0,)):
+        slope = lambda x: activations.gelu_slope(x, F.gelu(value(x)))  # noqa: E731
+        key = _key(activations.gelu_slope)
+        yield Case(key, f"gelu_slope {shape}", slope, [rng.normal(size=shape)], None)
     x = _away_from(rng.uniform(-3, 3, (5,)), (0.0,))
     yield _case(F.leaky_relu, "0.2", [x], f and (lambda x: f.leaky_relu(x, 0.2)), slope=0.2)
 
@@ -105,7 +110,7 @@ def _products(torch: Any) -> Iterator[Case]:
 
 def _norms(torch: Any) -> Iterator[Case]:
     f, rng = torch and torch.nn.functional, np.random.default_rng(13)
-    for shape in ((3, 5), (2, 3, 4), (7,), (0, 4)):
+    for shape in ((3, 5), (2, 3, 4), (7,), (0, 4), (2, 0)):
         x, gamma, beta = (
             rng.normal(size=shape),
             rng.normal(size=shape[-1]),
@@ -115,14 +120,6 @@ def _norms(torch: Any) -> Iterator[Case]:
         yield _case(F.layer_norm, f"{shape}", [x, gamma, beta], layer)
         rms = f and (lambda x, a: f.rms_norm(x, a.shape, a, 1e-5))
         yield _case(F.rms_norm, f"{shape}", [x, gamma], rms)
-        yield _case(
-            normalisation.standardised,
-            f"{shape}",
-            [x],
-            f and (lambda x: f.layer_norm(x, x.shape[-1:])),
-            axes=(-1,),
-            eps=1e-5,
-        )
     for shape, groups in (
         ((2, 4, 3), 2),
         ((3, 6, 2, 3), 3),

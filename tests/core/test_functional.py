@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
 from core import Tensor, grad, value
 from core import functional as F
+from core.activations import gelu_slope, silu_slope
 from core.errors import InputError
 from core.random import Generator
 from tests.core.derivatives import check_against_differences
@@ -70,6 +72,31 @@ def test_a_nan_among_the_logits_is_not_hidden():
     x = np.array([0.0, np.nan, INF])
     assert np.isnan(F.softmax(x)).all()
     assert np.isnan(F.logsumexp(x))
+
+
+# Activations
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu_and_silu_to_their_last_digits(dtype: Any):
+    """Beside float64: a few units in the last place, far into the lower tail as well."""
+    x = np.concatenate([np.linspace(-12, 12, 4001), [0.0, -0.0, 1e-30, -1e-30, 60, -60]])
+    x, eps = x.astype(dtype), np.finfo(dtype).eps
+    wide = x.astype(np.longdouble)
+    cdf, logistic = special.ndtr(x.astype(np.float64)), 1 / (1 + np.exp(-wide))
+    np.testing.assert_allclose(F.gelu(x), x * cdf, rtol=40 * eps, atol=1e-35)
+    np.testing.assert_allclose(F.silu(x), x * logistic, rtol=8 * eps, atol=1e-35)
+    density = np.exp(-(wide**2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(gelu_slope(x, F.gelu(x)), cdf + x * density, atol=8 * eps)
+    np.testing.assert_allclose(silu_slope(x), logistic * (1 + x * (1 - logistic)), atol=8 * eps)
+
+
+def test_gelu_and_silu_at_the_ends():
+    x = np.array([-3e38, 3e38, INF, np.nan], np.float32)
+    for f, slope in ((F.gelu, lambda x: gelu_slope(x, F.gelu(x))), (F.silu, silu_slope)):
+        np.testing.assert_array_equal(f(x), np.array([0, 3e38, INF, np.nan], np.float32))
+        np.testing.assert_array_equal(slope(x[[0, 1, 3]]), np.array([0, 1, np.nan], np.float32))
+    np.testing.assert_array_equal(gelu_slope(x[2:3], F.gelu(x[2:3])), [1])
 
 
 # Convolution, literally
