@@ -25,7 +25,14 @@ from core.convolution import (
     modulated_conv2d,
 )
 from core.errors import InputError
-from core.normalisation import batch_norm, batch_norm_by, group_norm, layer_norm, rms_norm
+from core.normalisation import (
+    batch_norm,
+    batch_norm_by,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from core.random import Generator
 from core.resampling import avg_pool2d, max_pool2d, upsample_bilinear2d, upsample_nearest2d
 from core.rows import differentiable
@@ -49,6 +56,7 @@ __all__ = [
     "embedding",
     "gelu",
     "group_norm",
+    "instance_norm",
     "layer_norm",
     "leaky_relu",
     "linear",

@@ -83,8 +83,6 @@ def rms_norm(x: Array, gamma: Array, eps: float = 1e-5) -> Array:
 def group_norm(x: Array, gamma: Array, beta: Array, groups: int, eps: float = 1e-5) -> Array:
     """Over each group of channels and all pixels: x (B, C, …), γ (C,), β (C,) (Wu & He 2018).
 
-    groups = C normalises every channel of every sample alone (instance norm, Ulyanov et al. 2016).
-
     >>> group_norm(np.array([[[1.0], [3.0]]]), np.ones(2), np.zeros(2), groups=1, eps=0)
     array([[[-1.],
             [ 1.]]])
@@ -93,6 +91,21 @@ def group_norm(x: Array, gamma: Array, beta: Array, groups: int, eps: float = 1e
     if x.shape[1] % whole("groups", groups, 1):
         raise InputError(f"x must have a multiple of {groups} channels, got {x.shape[1]}")
     return _channel_norm("group_norm", (groups, 2), x, gamma, beta, _eps(eps))[0]
+
+
+def instance_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> Array:
+    """Over the pixels of each channel of each sample: x (B, C, …) (Ulyanov et al. 2016).
+
+    γ and β are (C,), or (B, C): a style of its own for each sample (Huang & Belongie 2017).
+
+    >>> instance_norm(np.array([[[1.0, 3.0]]]), np.array([[2.0]]), np.array([[5.0]]), eps=0)
+    array([[[3., 7.]]])
+    """
+    for name, v in (("gamma", gamma), ("beta", beta)):
+        if np.shape(v) not in (x.shape[1:2], x.shape[:2]):
+            shapes = f"{x.shape[1:2]} or {x.shape[:2]}"
+            raise InputError(f"{name} must have shape {shapes}, got {np.shape(v)}")
+    return _channel_norm("instance_norm", (x.shape[1], 2), x, gamma, beta, _eps(eps))[0]
 
 
 def batch_norm(
@@ -169,7 +182,7 @@ def _channel_norm(
         kept["variance"] = _shared(np.einsum("bcp,bcp->bc", z, z), z, over)
         kept["r"] = 1 / np.sqrt(kept["variance"] + eps)
         z *= (kept["r"] * gamma)[:, :, None]
-        z += beta[:, None]
+        z += beta[..., None]
         return z.reshape(x.shape)
 
     def backward(g: Array, z: Array, x: Array, gamma: Array, beta: Array) -> tuple[Array, ...]:
@@ -186,7 +199,7 @@ def _channel_norm(
         dx = g * (r * gamma)[:, :, None]
         dx -= centred * slope[:, :, None]
         dx -= shift[:, :, None]
-        return np.reshape(dx, x.shape), np.sum(along, axis=0), np.sum(total, axis=0)
+        return np.reshape(dx, x.shape), along, total
 
     return JointRow(name, forward, backward)(x, gamma, beta), kept
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from core import Array
 from core.checks import number, shaped, whole
-from core.normalisation import standardised
+from core.functional import instance_norm
 from core.random import Generator
 from reference.layers.linear import Linear
 
@@ -43,10 +43,8 @@ class AdaIN:
         dtype = self.affine.b.dtype
         x = shaped("x", x, ("B", self.n_out, "…"), dtype)
         style = shaped("style", style, (len(x), self.n_in), dtype)
-        pixels = (1,) * (x.ndim - 2)
-        both = np.reshape(self.affine(style), (len(x), 2, self.n_out, *pixels))
-        x_hat = standardised(x, axes=tuple(range(2, x.ndim)), eps=self.eps)
-        return (1 + both[:, 0]) * x_hat + both[:, 1]
+        both = np.reshape(self.affine(style), (len(x), 2, self.n_out))
+        return instance_norm(x, 1 + both[:, 0], both[:, 1], self.eps)
 
     def __repr__(self) -> str:
         return f"AdaIN({self.n_in} → {self.n_out})"

@@ -96,6 +96,10 @@ def _products(torch: Any) -> Iterator[Case]:
         inputs = [rng.uniform(0, 1, a), rng.normal(size=b)]
         peer = t and (lambda x, l: x * l - t.nn.functional.softplus(l))  # noqa: E741
         yield _case(F.bernoulli_log_prob, f"{a}{b}", inputs, peer)
+    for a, b, c in (((3, 4), (3, 4), (4,)), ((2, 0), (1,), ()), ((5,), (2, 5), (2, 1))):
+        inputs = [rng.normal(size=s) for s in (a, b, c)]
+        peer = t and (lambda x, m, s: t.distributions.Normal(m, s.exp(), False).log_prob(x))
+        yield _case(F.normal_log_prob, f"{a}{b}{c}", inputs, peer)
     for n in (3, 300):
         for shape in ((), (7,), (2, 5), (0,)):
             ids = rng.integers(0, 3, shape) * (n // 3)
@@ -131,6 +135,10 @@ def _norms(torch: Any) -> Iterator[Case]:
         x, gamma, beta = rng.normal(size=shape), rng.normal(size=c), rng.normal(size=c)
         peer = f and (lambda x, a, b, g=groups: f.group_norm(x, g, a, b))
         yield _case(F.group_norm, f"{shape}{groups}", [x, gamma, beta], peer, groups=groups)
+        for lead in ((), shape[:1]):
+            styles = [rng.normal(size=(*lead, c)) for _ in range(2)]
+            peer = f and (lambda x, a, b: _instance_norm(f, x, a, b))
+            yield _case(F.instance_norm, f"{shape}{lead}", [x, *styles], peer)
         if len(x):
             peer = f and (lambda x, a, b: f.batch_norm(x, None, None, a, b, training=True))
             batch = lambda *a: F.batch_norm(*a)[0]  # noqa: E731
@@ -138,6 +146,14 @@ def _norms(torch: Any) -> Iterator[Case]:
         mean, variance = rng.normal(size=c), rng.uniform(0.5, 2, c)
         peer = torch and _normed_by
         yield _case(F.batch_norm_by, f"{shape}", [x, gamma, beta, mean, variance], peer)
+
+
+def _instance_norm(f: Any, x: Any, gamma: Any, beta: Any) -> Any:
+    """PyTorch refuses single pixels; as groups of one channel it doesn't."""
+    tail = [1] * (x.ndim - 2)
+    return f.group_norm(x, x.shape[1]) * gamma.reshape(*gamma.shape, *tail) + beta.reshape(
+        *beta.shape, *tail
+    )
 
 
 def _normed_by(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
@@ -227,6 +243,10 @@ def _modulated(torch: Any) -> Iterator[Case]:
         for function, normed in ((F.modulated_conv2d, False), (F.demodulated_conv2d, True)):
             peer = t and (lambda x, w, s, n=normed, h=how: _kernel_a_sample(t, x, w, s, n, h))
             yield _case(function, f"{b}{c}{o}{k}", inputs, peer, **how)
+        peer = t and (
+            lambda w, s: ((s[:, None, :, None, None] * w) ** 2).sum((2, 3, 4)).add(1e-8).rsqrt()
+        )
+        yield _case(F.demodulation, f"{b}{c}{o}{k}", [inputs[1], inputs[2]], peer)
 
 
 def _kernel_a_sample(t: Any, x: Any, w: Any, style: Any, normed: bool, how: Any) -> Any:

@@ -15,7 +15,7 @@ from core.activations import gelu_slope, silu_slope
 from core.errors import InputError
 from core.random import Generator
 from tests.core.derivatives import check_against_differences
-from tests.core.network_cases import geometries
+from tests.core.network_cases import all_cases, geometries
 
 INF = np.inf
 
@@ -282,6 +282,10 @@ X, W = np.zeros((1, 2, 4, 4)), np.zeros((3, 2, 3, 3))
         (lambda: F.layer_norm(X, _ones(4), _ones(4), eps=-1), "eps must be a finite number >= 0"),
         (lambda: F.group_norm(X, _ones(2), _ones(2), 3), "x must have a multiple of 3 channels"),
         (lambda: F.group_norm(X, _ones(2), _ones(3), 2), r"beta must have shape \(2,\)"),
+        (
+            lambda: F.instance_norm(X, _ones(2, 1), _ones(2)),
+            r"gamma must have shape \(2,\) or \(1, 2\), got \(2, 1\)",
+        ),
         (lambda: F.batch_norm(X[:0], _ones(2), _ones(2)), "x must have at least one sample"),
         (lambda: F.embedding(np.array([0.0]), _ones(2, 2)), "ids must be integers, got float64"),
         (lambda: F.embedding(np.array([-1]), _ones(2, 2)), r"ids must lie in 0 … 1, got -1 … -1"),
@@ -297,3 +301,10 @@ X, W = np.zeros((1, 2, 4, 4)), np.zeros((3, 2, 3, 3))
 def test_bad_arguments_are_named(call: Any, names: str):
     with pytest.raises(InputError, match=names):
         call()
+
+
+def test_every_function_has_cases():
+    """Composed and fused ones too, which no row of the table stands for."""
+    proven = {case.key for case in all_cases()}
+    functions = {getattr(F, name) for name in F.__all__} - {F.dropout, F.one_hot}
+    assert {getattr(f, "forward", f) for f in functions} <= proven
