@@ -17,8 +17,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from core import Array
 from core.errors import InputError
+from reference.counting.categorical_naive_bayes import CategoricalNaiveBayes
 from reference.counting.gaussian_naive_bayes import GaussianNaiveBayes
-from reference.counting.naive_bayes import BernoulliNaiveBayes, CategoricalNaiveBayes
+from reference.counting.naive_bayes import BernoulliNaiveBayes
 from reference.latent.bernoulli_mixture import BernoulliMixture
 
 

@@ -21,6 +21,7 @@ FAMILIES = {
     "exact likelihood": ("histogram", "class-conditional", "mixture", "autoregressive", "flow"),
     "bounded likelihood": ("latent", "diffusion"),
     "samples only": ("adversarial",),
+    "classifies only": ("discriminative",),
 }
 """What can be asked of a model, and which kinds can answer."""
 
@@ -101,7 +102,7 @@ LEARNS_BY = {"counts": "fit", "em": "em_step"}
 
 @runtime_checkable
 class Samples(Protocol):
-    """Every model."""
+    """Every generative model: every one but those that classify only."""
 
     def sample(self, n: int, *, seed: int = 0) -> Any:
         """n draws (n, …), the same for a seed."""
@@ -116,11 +117,16 @@ class Explicit(Samples, Protocol):
 
 
 @runtime_checkable
-class Counts(Explicit, Protocol):
-    """What it knows, it has counted."""
+class Learns(Protocol):
+    """It learns all there is in one look at the data."""
 
     def fit(self, x: Array, y: Any = None) -> Any:
-        """Count x (B, …), with labels y (B,) where the model is conditional; returns the model."""
+        """Learn from x (B, …), with labels y (B,) where it needs them; returns the model."""
+
+
+@runtime_checkable
+class Counts(Learns, Explicit, Protocol):
+    """What it knows, it has counted."""
 
 
 @runtime_checkable
@@ -189,6 +195,7 @@ OWES: dict[str, tuple[type, ...]] = {
     "latent": (Bounded,),
     "diffusion": (Bounded,),
     "adversarial": (Plays,),
+    "discriminative": (Learns, Classifies),
 }
 """Kind → the Protocols that its models meet."""
 
@@ -212,6 +219,16 @@ def dim_and_box(data: Dataset) -> dict[str, Any]:
 def dim_and_classes(data: Dataset) -> dict[str, Any]:
     """The number of classes too."""
     return {**dim(data), "classes": data.classes}
+
+
+def dim_classes_and_levels(data: Dataset) -> dict[str, Any]:
+    """The number of values that each number takes too."""
+    return {**dim_and_classes(data), "levels": data.levels}
+
+
+def dim_classes_and_examples(data: Dataset) -> dict[str, Any]:
+    """Room for all rows that are trained on too."""
+    return {**dim_and_classes(data), "examples": len(data.train.x)}
 
 
 def dim_and_bounded(data: Dataset) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from kernels.table import Op
 from reference.autoregressive.fvsbn import fvsbn_sample
 from reference.autoregressive.made import made_logits, made_sample
 from reference.autoregressive.nade import nade_sample
-from reference.counting.markov import chain_sample
+from reference.counting.homogeneous_chain import chain_sample
 from reference.operations.alias import alias_draw, alias_table
 
 Dims = Mapping[str, int]
@@ -272,7 +272,7 @@ ROWS = [
     ),
     Op(
         name="chain_sample",
-        definition="reference.counting.markov:chain_sample",
+        definition="reference.counting.homogeneous_chain:chain_sample",
         twins={"numba": "kernels.sampling.twin_numba:chain_sample"},
         make=_make_chain,
         dims={"n": (0, 30), "D": (0, 12), "K": (1, 30)},

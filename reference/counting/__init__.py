@@ -4,11 +4,20 @@
 
 Read `frequencies` (the rule, its smoothing, drawing from a table), `histogram` (one table for all
 variables together: 2^m − 1 numbers for m bits, the curse of dimensionality), `markov` (the chain
-rule, each variable seeing a few before it), `naive_bayes` and `gaussian_naive_bayes` (each variable
-on its own, given a class), and `logistic_regression`, the twin that learns p(y|x) and no p(x).
+rule, each variable seeing a few before it), `homogeneous_chain` (one table for all of them),
+`naive_bayes` and its kinds, `categorical_`, `gaussian_` and `kernel_naive_bayes` (each variable on
+its own, given a class), and `logistic_regression`, the twin that learns p(y|x) and no p(x).
 """
 
-from reference.table import Demo, Model, dim, dim_and_box, dim_and_classes
+from reference.table import (
+    Demo,
+    Model,
+    dim,
+    dim_and_box,
+    dim_and_classes,
+    dim_classes_and_examples,
+    dim_classes_and_levels,
+)
 
 ROWS = [
     Model(
@@ -27,6 +36,14 @@ ROWS = [
         demos=(Demo("digits", {"order": 9, "alpha": 0.2}),),
     ),
     Model(
+        "homogeneous-chain", "reference.counting.homogeneous_chain:HomogeneousChain",
+        "autoregressive", ("H2",), "binary",
+        title="Markov chain, one table", year=1906, parents=("histogram",),
+        tiny={"dim": 6},
+        arguments=dim,
+        demos=(),
+    ),
+    Model(
         "naive-bayes", "reference.counting.naive_bayes:BernoulliNaiveBayes",
         "class-conditional", ("H3", "H4"), "binary",
         title="Naive Bayes", year=1961, parents=("histogram",),
@@ -35,11 +52,45 @@ ROWS = [
         demos=(Demo("digits", {"alpha": 0.01}),),
     ),
     Model(
+        "categorical-naive-bayes",
+        "reference.counting.categorical_naive_bayes:CategoricalNaiveBayes",
+        "class-conditional", ("H3", "H4"), "integer",
+        title="Categorical naive Bayes", year=1961, parents=("naive-bayes",),
+        tiny={"dim": 4, "classes": 3, "levels": 4},
+        arguments=dim_classes_and_levels,
+        demos=(),
+    ),
+    Model(
         "gaussian-naive-bayes", "reference.counting.gaussian_naive_bayes:GaussianNaiveBayes",
         "class-conditional", ("H3", "H4"), "continuous",
         title="Gaussian naive Bayes", year=1973, parents=("naive-bayes",),
         tiny={"dim": 2, "classes": 3},
         arguments=dim_and_classes,
         demos=(Demo("eight-gaussians"),),
+    ),
+    Model(
+        "shared-variance-naive-bayes",
+        "reference.counting.gaussian_naive_bayes:SharedVarianceNaiveBayes",
+        "class-conditional", ("H3", "H5"), "continuous",
+        title="Gaussian naive Bayes, one variance", year=1973, parents=("gaussian-naive-bayes",),
+        tiny={"dim": 2, "classes": 3},
+        arguments=dim_and_classes,
+        demos=(),
+    ),
+    Model(
+        "kernel-naive-bayes", "reference.counting.kernel_naive_bayes:KernelNaiveBayes",
+        "class-conditional", ("H3", "H4"), "continuous",
+        title="Kernel naive Bayes", year=1995, parents=("gaussian-naive-bayes",),
+        tiny={"dim": 2, "classes": 3, "examples": 300, "bandwidth": 0.4},
+        arguments=dim_classes_and_examples,
+        demos=(),
+    ),
+    Model(
+        "logistic-regression", "reference.counting.logistic_regression:LogisticRegression",
+        "discriminative", ("H5",), "continuous",
+        title="Logistic regression", year=1958, parents=(),
+        tiny={"dim": 2, "classes": 3},
+        arguments=dim_and_classes,
+        demos=(),
     ),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Naive Bayes with real features: Gaussian, or as the data are (kernel density).
+"""Naive Bayes with Gaussian features.
 
     p(x_j | y) = exp(−(x_j − μ_yj)² / 2σ²_yj) / √(2πσ²_yj)
 
@@ -11,7 +11,6 @@ for moments of data that come in parts. MISSION row H3, H4.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +19,8 @@ import numpy as np
 from core import Array
 from core.checks import number, numbers
 from core.errors import InputError
-from core.functional import logsumexp, normal_log_prob, one_hot
-from core.random import normal, uniform
+from core.functional import normal_log_prob, one_hot
+from core.random import normal
 from reference.counting.frequencies import fitted
 from reference.counting.naive_bayes import NaiveBayes
 
@@ -97,6 +96,10 @@ class SharedVarianceNaiveBayes(GaussianNaiveBayes):
     """Gaussian features whose variance is the same for all classes: σ²_j = Σ_y n_y σ²_yj / n.
 
     The log-odds are linear in x: the generative twin of logistic regression (MISSION row H5).
+
+    >>> x, y = np.array([[0.0], [2.0], [10.0], [14.0]]), np.array([0, 0, 1, 1])
+    >>> SharedVarianceNaiveBayes(1, 2, variance_smoothing=0).fit(x, y).variance().ravel()
+    array([2.5, 2.5])
     """
 
     def variance(self) -> Array:
@@ -107,57 +110,3 @@ class SharedVarianceNaiveBayes(GaussianNaiveBayes):
 
     def _free(self) -> int:
         return (self.classes + 1) * self.dim
-
-
-class KernelNaiveBayes(NaiveBayes):
-    """Real features: p(x_j | y) = (1/n_y) Σ_i N(x_j; x_ij, h²) over the class's examples i.
-
-    bandwidth: h, in the units of x. It keeps the data, so its size is known only after fit, and it
-    is no row of MODELS. The rest as in NaiveBayes. Rosenblatt 1956; John & Langley 1995.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        classes: int,
-        *,
-        bandwidth: float = 1.0,
-        priors: Sequence[float] | None = None,
-        dtype: Any = np.float32,
-    ) -> None:
-        self.bandwidth = number("bandwidth", bandwidth, above=0)
-        super().__init__(dim, classes, priors, dtype)
-
-    def log_likelihood(self, x: Array) -> Array:
-        """log p(x | y) in nats (B, classes), of real x (B, dim); −∞ for a class never seen."""
-        x = self._read(x)
-        return np.stack([self._log_density(x, data) for data in self.examples], axis=1)
-
-    def _log_density(self, x: Array, data: Array) -> Array:
-        if len(data) == 0:
-            return np.full(len(x), -np.inf)
-        log_h, total = math.log(self.bandwidth), np.zeros(len(x))
-        for x_j, data_j in zip(x.T, data.T, strict=True):
-            kernels = normal_log_prob(x_j[:, None], data_j, log_h)  # (B, n_y)
-            total += logsumexp(kernels, axis=1) - math.log(len(data))
-        return total
-
-    def _read(self, x: Array) -> Array:
-        return numbers(x, self.dim).astype(np.float64)
-
-    def _free(self) -> int:
-        return sum(examples.size for examples in self.examples)
-
-    def _zeros(self) -> None:
-        self.examples = [np.zeros((0, self.dim)) for _ in range(self.classes)]
-
-    def _count(self, x: Array, y: Array) -> None:
-        self.examples = [np.concatenate([e, x[y == c]]) for c, e in enumerate(self.examples)]
-
-    def _draw(self, y: Array, seed: int) -> Array:
-        """Each feature near that of an example of its own: independent given the class."""
-        u = uniform(seed, (len(y), self.dim), dtype=np.float64)
-        z = normal(seed, (len(y), self.dim), stream="noise", dtype=np.float64)
-        i = (u * self.class_counts[y][:, None]).astype(np.int64)  # (n, dim)
-        x = [self.examples[c][i_n, np.arange(self.dim)] for c, i_n in zip(y, i, strict=True)]
-        return np.reshape(x, z.shape) + self.bandwidth * z

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from core import Array
-from core.checks import categories, number, numbers, some, whole
+from core.checks import categories, float_dtype, number, numbers, some, whole
 from core.errors import InputError
-from core.model import Described
+from core.model import Described, draws
 from core.random import uniform
 from reference.counting.frequencies import MOST_CELLS, fitted
 from reference.operations.histogram import histogram_nd
@@ -35,12 +35,16 @@ class Histogram(Described):
     """Piecewise constant density of x (B, dim); cells are [a, b), the last of each axis [a, b].
 
     The support is given in one of three ways, or left to the first fit:
-    bins, low, high: equal cells from low to high, one number for all axes or a list with one each;
-    without low and high the support is the range of the data that `fit` sees.
+    bins, low, high: equal cells from low to high, a number for all axes or a list with one each;
+    without low and high it is the range of the data that `fit` sees.
     edges: one increasing list for each axis. levels: K, for whole numbers 0, …, K − 1.
 
     alpha: pseudo-count of every cell; with 0, an empty cell has probability 0. dtype: x is read in
     it, and it is the samples'. Raises InputError for a grid that is empty or larger than 2²⁶ cells.
+
+    >>> x = np.array([[0.1], [0.2], [0.9]])
+    >>> np.exp(Histogram(1, bins=2, low=0, high=1).fit(x).log_prob(x)).round(3)
+    array([1.333, 1.333, 0.667])
     """
 
     def __init__(
@@ -57,19 +61,20 @@ class Histogram(Described):
     ) -> None:
         if sum(option is not None for option in (bins, edges, levels)) > 1:
             raise InputError("bins, edges and levels must not be given together, got several")
-        if (low is None) != (high is None) or (low is not None and (edges or levels)):
+        other = edges is not None or levels is not None
+        if (low is None) != (high is None) or (low is not None and other):
             raise InputError("low and high must be given together, with bins, got one")
-        self.dim, self.dtype = whole("dim", dim, 1), np.dtype(dtype)
+        self.dim, self.dtype = whole("dim", dim, 1), float_dtype(dtype)
         self.levels = None if levels is None else whole("levels", levels, 1)
         self.alpha = number("alpha", alpha, least=0)
-        self.fixed = low is not None or edges is not None or levels is not None
-        if levels is not None:
-            _check_size([levels] * dim)
-            edges = [[k - 0.5 for k in range(levels + 1)]] * dim
+        self.fixed = low is not None or other
+        if self.levels is not None:
+            _check_size([self.levels] * self.dim)
+            edges = [[k - 0.5 for k in range(self.levels + 1)]] * self.dim
         elif edges is None:
-            edges = _grid(dim, 10 if bins is None else bins, low, high)
+            edges = _grid(self.dim, 10 if bins is None else bins, low, high)
         self.edges = [np.array(e, self.dtype) for e in edges]  # dim × (K_j + 1,)
-        if len(self.edges) != dim or min(self.shape) < 1:
+        if len(self.edges) != self.dim or min(self.shape) < 1:
             raise InputError(f"edges must make cells along each of {dim} axes, got {self.shape}")
         if self.fixed:
             _check_edges(self.edges)
@@ -121,6 +126,7 @@ class Histogram(Described):
             log_pi = np.log(self.counts[k] + self.alpha) - math.log(n)
         return np.where(inside, log_pi - np.log(widths).sum(axis=0), -np.inf)
 
+    @draws
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """n points (n, dim): a cell by its probability, then a uniform point within it."""
         fitted(self.counts.sum(), self)
@@ -163,16 +169,16 @@ def _grid(dim: int, bins: Any, low: Each, high: Each) -> list[Any]:
     _check_size(K)
     if low is None or high is None:
         return [np.zeros(K_j + 1) for K_j in K]
-    rows = zip(_each("low", low, dim), _each("high", high, dim), K, strict=True)
-    return [np.linspace(a, b, K_j + 1) for a, b, K_j in rows]
+    given = (("low", low), ("high", high))
+    ends = ([number(name, end) for end in _each(name, every, dim)] for name, every in given)
+    return [np.linspace(a, b, K_j + 1) for a, b, K_j in zip(*ends, K, strict=True)]
 
 
 def _each(name: str, setting: Any, dim: int) -> Sequence[Any]:
-    listed = setting if isinstance(setting, (list, tuple)) else [setting] * dim
-    numeric = all(isinstance(n, (int, float)) for n in listed)
-    if len(listed) != dim or not numeric:
+    listed = setting if isinstance(setting, (list, tuple, np.ndarray)) else [setting] * dim
+    if np.shape(listed) != (dim,):
         raise InputError(f"{name} must be one number, or a list of {dim}, got {setting!r}")
-    return listed
+    return list(listed)
 
 
 def _check_size(shape: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ becomes when W and b maximise the likelihood of y given x instead of that of y a
 the pair the generative one learns faster, the discriminative one ends nearer the best line if the
 features aren't independent (Ng & Jordan 2001).
 
-Fitted by Newton's method, Bishop 2006, section 4.3.4. MISSION row H5.
+Cox 1958; fitted by Newton's method, Bishop 2006, section 4.3.4. MISSION row H5.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import numpy as np
 from core import Array
 from core.checks import labels, number, numbers, some, whole
 from core.functional import log_softmax, one_hot
+from core.model import Described
 from reference.counting.frequencies import fitted
 from reference.counting.gaussian_naive_bayes import SharedVarianceNaiveBayes
 
 
-class LogisticRegression:
+class LogisticRegression(Described):
     """p(y | x) of real x (B, dim) and y in 0, …, classes − 1; float64 throughout.
 
     l2: adds (l2 / 2n) ΣW² to the mean loss; 0 is maximum likelihood, which knows no units. With
@@ -44,6 +45,11 @@ class LogisticRegression:
         self.W = np.zeros((self.dim, self.classes))
         self.b = np.zeros(self.classes)
         self.class_counts = np.zeros(self.classes, np.int64)
+
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters: one class's are given by those of the others."""
+        return (self.dim + 1) * (self.classes - 1)
 
     @classmethod
     def from_naive_bayes(cls, model: SharedVarianceNaiveBayes) -> LogisticRegression:
@@ -69,18 +75,22 @@ class LogisticRegression:
 
     def predict_proba(self, x: Array) -> Array:
         """p(y | x) (B, classes), of x (B, dim)."""
-        return np.exp(log_softmax(self.logits(x)))
+        return np.exp(self.log_proba(x))
+
+    def log_proba(self, x: Array) -> Array:
+        """log p(y | x) in nats (B, classes), of x (B, dim)."""
+        return log_softmax(self.logits(x))
 
     def predict(self, x: Array) -> Array:
         """The most probable class, int64 (B,), of x (B, dim)."""
         return np.argmax(self.logits(x), axis=1)
 
-    def loss(self, x: Array, y: Any, rng: Any = None) -> Any:
+    def loss(self, x: Array, y: Any = None, rng: Any = None) -> Any:
         """−log p(y | x) in nats, the mean over x (B, dim) with labels y (B,)."""
-        log_p = log_softmax(self.logits(x))
+        log_p = self.log_proba(x)
         return -log_p[np.arange(len(x)), labels(y, len(x), self.classes)].mean()
 
-    def fit(self, x: Array, y: Any) -> LogisticRegression:
+    def fit(self, x: Array, y: Any = None) -> LogisticRegression:
         """Maximise the likelihood of labels y (B,) given x (B, dim), from W = 0.
 
         Newton's steps are taken in standardised columns, whose units and offsets can't spoil them.

@@ -13,15 +13,15 @@ Markov 1906; lecture 002. MISSION row H2.
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from core import Array
-from core.checks import categories, number, some, whole
+from core.checks import categories, float_dtype, number, some, whole
 from core.errors import InputError
-from core.model import Described
-from core.operation import operation
+from core.model import Described, draws
 from core.random import uniform
 from reference.counting.frequencies import MOST_CELLS, draw, fitted, log_frequencies
 
@@ -45,6 +45,10 @@ class MarkovTable(Described):
     alpha: pseudo-count of every value in every context; with 0 (maximum likelihood) what was never
     seen is impossible, and a context never seen is uniform. dtype: the samples'. Counts and
     log-probabilities are int64 and float64. Raises InputError for tables of more than 2²⁶ entries.
+
+    >>> chain = MarkovTable(3, order=1, alpha=0).fit(np.array([[0, 1, 0], [1, 0, 1]]))
+    >>> np.exp(chain.log_prob(np.array([[0, 1, 0], [0, 0, 0]])))
+    array([0.5, 0. ])
     """
 
     def __init__(
@@ -62,11 +66,11 @@ class MarkovTable(Described):
                 f"order must give at most 2**26 parameters, got {order}: "
                 f"2**{size.bit_length() - 1} or more"
             )
-        self.dim, self.order, self.levels, self.dtype = dim, order, levels, np.dtype(dtype)
-        self.alpha = number("alpha", alpha, least=0)
-        self.counts = [
-            np.zeros((levels ** min(j, order), levels), np.int64) for j in range(dim)
-        ]  # dim × (contexts, K)
+        self.dim, self.order, self.levels = index(dim), index(order), index(levels)
+        self.alpha, self.dtype = number("alpha", alpha, least=0), float_dtype(dtype)
+        K, d = self.levels, self.order
+        shapes = [(K ** min(j, d), K) for j in range(self.dim)]  # dim × (contexts, K)
+        self.counts = [np.zeros(shape, np.int64) for shape in shapes]
 
     @property
     def num_parameters(self) -> int:
@@ -99,6 +103,7 @@ class MarkovTable(Described):
         log_p = self._log_tables(categories(x, self.dim, self.levels))
         return log_p[..., 1] - log_p[..., 0] if self.levels == 2 else log_p
 
+    @draws
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """n sequences (n, dim), position after position."""
         fitted(self.counts[0].sum(), self)
@@ -125,58 +130,3 @@ class MarkovTable(Described):
 
     def _next(self, c: Any, x_j: Any) -> Array:
         return (c * self.levels + x_j) % self.levels**self.order
-
-
-class HomogeneousChain(Described):
-    """A first-order chain with one transition table for all positions: K² − 1 free parameters.
-
-    alpha, dtype: as in MarkovTable.
-    """
-
-    def __init__(
-        self, dim: int, *, levels: int = 2, alpha: float = 1.0, dtype: Any = np.float32
-    ) -> None:
-        self.dim, self.levels = whole("dim", dim, 1), whole("levels", levels, 2)
-        self.alpha, self.dtype = number("alpha", alpha, least=0), np.dtype(dtype)
-        self.first = np.zeros(levels, np.int64)  # (K,) counts of x_1
-        self.transitions = np.zeros((levels, levels), np.int64)  # (K, K) counts of x_{j−1} → x_j
-
-    @property
-    def num_parameters(self) -> int:
-        """Free parameters: K − 1 for x_1, K − 1 for each row of transitions."""
-        return (self.levels - 1) * (1 + len(self.transitions))
-
-    def fit(self, x: Array, y: Any = None) -> HomogeneousChain:
-        """Count x (B, dim), forgetting what was counted before; labels are not used."""
-        x = categories(some(x), self.dim, self.levels)
-        self.first[...], self.transitions[...] = 0, 0
-        np.add.at(self.first, x[:, 0], 1)
-        np.add.at(self.transitions, (x[:, :-1], x[:, 1:]), 1)
-        return self
-
-    def log_prob(self, x: Array) -> Array:
-        """log p(x) in nats (B,), of x (B, dim)."""
-        fitted(self.first.sum(), self)
-        x = categories(x, self.dim, self.levels)
-        steps = log_frequencies(self.transitions, self.alpha)[x[:, :-1], x[:, 1:]]  # (B, dim − 1)
-        return np.asarray(log_frequencies(self.first, self.alpha)[x[:, 0]] + steps.sum(axis=1))
-
-    def sample(self, n: int, *, seed: int = 0) -> Array:
-        """n sequences (n, dim), position after position."""
-        fitted(self.first.sum(), self)
-        u = uniform(seed, (n, self.dim), dtype=np.float64)
-        counts = self.first, self.transitions
-        first, transitions = (np.exp(log_frequencies(c, self.alpha)) for c in counts)
-        return chain_sample(u, first, transitions).astype(self.dtype)
-
-
-@operation
-def chain_sample(u: Any, first: Any, transitions: Any) -> Any:
-    """Values int64 (n, D) from uniforms u (n, D): x_1 from first (K,), x_j from row x_{j−1}.
-
-    transitions: (K, K), a distribution in each row.
-    """
-    x = np.zeros(u.shape, np.int64)
-    for j, u_j in enumerate(u.T):
-        x[:, j] = draw(transitions[x[:, j - 1]] if j else first, u_j)
-    return x

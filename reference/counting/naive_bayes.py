@@ -4,8 +4,8 @@
 
 Estimated by counting, it is a generative model (a mixture whose components are the classes) that
 classifies by Bayes' rule. Correlated features are counted as often as they are repeated, so the
-posterior is overconfident while the most likely class is often right. Here: that rule, and discrete
-features; `reference.counting.gaussian_naive_bayes` has the real ones.
+posterior is overconfident while the most likely class is often right. Here: that rule, and binary
+features; the other kinds have a file each.
 
 Maron 1961; lecture 004. MISSION rows H3, H4.
 """
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from core import Array
-from core.checks import categories, labels, number, some, whole
+from core.checks import categories, float_dtype, labels, number, some, whole
 from core.errors import InputError
 from core.functional import logsumexp
-from core.model import Described
+from core.model import Described, draws
 from core.random import uniform
 from reference.counting.frequencies import draw, fitted, log_frequencies, posterior
 
@@ -45,7 +45,7 @@ class NaiveBayes(Described):
 
     def __init__(self, dim: int, classes: int, priors: Sequence[float] | None, dtype: Any) -> None:
         self.dim, self.classes = whole("dim", dim, 1), whole("classes", classes, 1)
-        self.priors, self.dtype = _priors(priors, classes), np.dtype(dtype)
+        self.priors, self.dtype = _priors(priors, self.classes), float_dtype(dtype)
         self._forget()
 
     @property
@@ -75,9 +75,12 @@ class NaiveBayes(Described):
         """log p(y, x) in nats (B, classes), of x (B, dim)."""
         return self.log_prior() + self.log_likelihood(x)
 
-    def log_prob(self, x: Array) -> Array:
-        """log p(x) = log Σ_y p(y, x) in nats (B,), of x (B, dim)."""
-        return logsumexp(self.log_joint(x), axis=1)
+    def log_prob(self, x: Array, y: Any = None) -> Array:
+        """log p(x) = log Σ_y p(y, x) in nats (B,), of x (B, dim); of given y (B,), log p(x | y)."""
+        if y is None:
+            return logsumexp(self.log_joint(x), axis=1)
+        fitted(self.class_counts.sum(), self)
+        return self.log_likelihood(x)[np.arange(len(x)), labels(y, len(x), self.classes)]
 
     def predict_proba(self, x: Array) -> Array:
         """The posterior p(y | x) (B, classes), of x (B, dim)."""
@@ -87,6 +90,7 @@ class NaiveBayes(Described):
         """The most probable class a posteriori, argmax_y p(y, x), int64 (B,), of x (B, dim)."""
         return np.argmax(self.log_joint(x), axis=1)
 
+    @draws
     def sample(self, n: int, *, seed: int = 0, y: Any = None) -> Array:
         """n new x (n, dim). y: the class of all or of each, (n,); None draws it from p(y)."""
         u = uniform(seed, (n,), stream="latent", dtype=np.float64)
@@ -115,6 +119,12 @@ class BernoulliNaiveBayes(NaiveBayes):
     """Binary features: p(x_j = 1 | y) = (n_yj + α) / (n_y + 2α).
 
     alpha: pseudo-count of both values, > 0 (1 is Laplace's rule). The rest as in NaiveBayes.
+
+    >>> x, y = np.array([[0, 0], [0, 1], [1, 1], [1, 1]]), np.array([0, 0, 1, 1])
+    >>> model = BernoulliNaiveBayes(2, 2).fit(x, y)
+    >>> model.predict_proba(np.array([[0, 1], [1, 0]])).round(2)
+    array([[0.67, 0.33],
+           [0.4 , 0.6 ]])
     """
 
     def __init__(
@@ -154,46 +164,3 @@ class BernoulliNaiveBayes(NaiveBayes):
     def _draw(self, y: Array, seed: int) -> Array:
         u = uniform(seed, (len(y), self.dim), dtype=np.float64)
         return draw(np.exp(self._log_theta())[y], u)
-
-
-class CategoricalNaiveBayes(NaiveBayes):
-    """Features with values 0, …, K − 1: p(x_j = k | y) = (n_yjk + α) / (n_y + αK).
-
-    levels: K. alpha: pseudo-count of every value; with 0 a value never seen is impossible.
-    The rest as in NaiveBayes.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        classes: int,
-        *,
-        levels: int,
-        alpha: float = 1.0,
-        priors: Sequence[float] | None = None,
-        dtype: Any = np.float32,
-    ) -> None:
-        self.levels, self.alpha = whole("levels", levels, 1), number("alpha", alpha, least=0)
-        super().__init__(dim, classes, priors, dtype)
-
-    def log_likelihood(self, x: Array) -> Array:
-        """log p(x | y) in nats (B, classes), of whole numbers x (B, dim)."""
-        log_theta = log_frequencies(self.counts, self.alpha)  # (classes, dim, K)
-        columns = enumerate(self._read(x).T)
-        return np.sum([log_theta[:, j, x_j] for j, x_j in columns], axis=0).T
-
-    def _read(self, x: Array) -> Array:
-        return categories(x, self.dim, self.levels)
-
-    def _free(self) -> int:
-        return self.classes * self.dim * (self.levels - 1)
-
-    def _zeros(self) -> None:
-        self.counts = np.zeros((self.classes, self.dim, self.levels), np.int64)
-
-    def _count(self, x: Array, y: Array) -> None:
-        np.add.at(self.counts, (y[:, None], np.arange(self.dim), x), 1)
-
-    def _draw(self, y: Array, seed: int) -> Array:
-        u = uniform(seed, (len(y), self.dim), dtype=np.float64)
-        return draw(np.exp(log_frequencies(self.counts, self.alpha))[y], u)

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from core import Array
-from core.checks import categories, number, some, whole
+from core.checks import categories, float_dtype, number, some, whole
 from core.errors import InputError
 from core.functional import logsumexp
-from core.model import Described
+from core.model import Described, draws
 from core.random import permutation, uniform
 from reference.counting.frequencies import draw, fitted, posterior
 
@@ -57,7 +57,8 @@ class BernoulliMixture(Described):
         dtype: Any = np.float32,
     ) -> None:
         self.dim, self.components = whole("dim", dim, 1), whole("components", components, 1)
-        self.alpha, self.seed, self.dtype = number("alpha", alpha, least=0), seed, np.dtype(dtype)
+        self.alpha, self.dtype = number("alpha", alpha, least=0), float_dtype(dtype)
+        self.seed = whole("seed", seed, 0, 2**63 - 1)
         self.pi = np.zeros(self.components)  # (K,), 0 until EM has seen data
         self.mu = np.zeros((self.components, self.dim))  # (K, D)
 
@@ -96,6 +97,7 @@ class BernoulliMixture(Described):
         """p(z | x) (B, components), of x (B, dim): the responsibilities r, Bishop Eq. 9.56."""
         return posterior(self.log_joint(x))
 
+    @draws
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """n images (n, dim): z from the stream "latent", then the pixels, u < μ_z."""
         fitted(self.pi.sum(), self)

@@ -136,7 +136,10 @@ def score(
     seed: Annotated[int | None, typer.Option(help="Default: the seed of the run.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """The log-likelihood of a data set, in nats per sample; or the distance of samples from it."""
+    """The log-likelihood of a data set, in nats per sample; or the distance of samples from it.
+
+    Of a model that only classifies: the accuracy, and the nats of the labels given x.
+    """
     from core.errors import InputError
     from reference.zoo import runs, sources
 
@@ -144,6 +147,11 @@ def score(
     opened = runs.open_run(run)
     seed = opened.config["seed"] if seed is None else seed
     loaded = sources.read_again(opened, data, seed=seed, data_dir=data_dir)
+    if opened.row.family == "classifies only":
+        if distance:
+            raise InputError(f"{opened.row.name} has no samples whose distance could be measured")
+        printing.print_classification(opened.model, loaded, split, first)
+        return
     if distance:
         printing.print_distance(opened.model, loaded, seed)
         return

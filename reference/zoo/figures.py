@@ -22,6 +22,7 @@ KIND_TITLES = {
     "flow": "Flows",
     "adversarial": "Adversarial",
     "diffusion": "Diffusion",
+    "discriminative": "Classifiers",
 }
 
 
@@ -133,7 +134,10 @@ def _leaf(leaf: _Leaf, card: str | None) -> str:
 
 
 def mark(kind: str, x: float, y: float) -> str:
-    """The sign of a family: a full dot (exact), a half-full one (bound), a ring (samples only)."""
+    """A full dot (exact), a half-full one (bound), a ring (samples only), a cross (no p(x))."""
+    if _FAMILY_OF[kind] == "classifies only":
+        cross = f"M{x - 4:.1f} {y - 4:.1f}l8 8m-8 0l8-8"
+        return f'<path class="mark cross" d="{cross}"/>'
     ring = f'<circle class="mark ring" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
     if _FAMILY_OF[kind] == "samples only":
         return ring
@@ -143,7 +147,7 @@ def mark(kind: str, x: float, y: float) -> str:
 
 
 def legend() -> str:
-    """The three signs and what they mean."""
+    """The signs of the families and what they mean."""
     items = [
         f'<span><svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">'
         f"{mark(kinds[0], 6, 6)}</svg> {escape(name)}</span>"

@@ -137,8 +137,10 @@ def _plan(
     """One job for each row and data set. Everything is loaded and built once before training."""
     loaded: dict[tuple[str, ...], tuple[Dataset, two_sample.HeldOut]] = {}
     for row in rows:
-        for demo in (runs.find_demo(row, data),) if data else row.demos:
+        for demo in _demos(row, data, named):
             try:
+                if row.family == "classifies only":
+                    raise InputError(f"{row.name} has no p(x): the zoo has nothing to draw of it")
                 key = demo.data, row.domain, row.shape
                 if key not in loaded:
                     read = _load(*key, seed, data_dir)
@@ -149,6 +151,13 @@ def _plan(
                     raise
                 skipped.append({"model": row.name, "data": demo.data, "reason": str(error)})
                 _tell(watcher.skipped, row.name, str(error))
+
+
+def _demos(row: Model, data: str | None, named: bool) -> Sequence[Demo]:
+    """What the row is trained on; a row that has no demo of its own only if it is asked for."""
+    if data is not None:
+        return (runs.find_demo(row, data),)
+    return row.demos or ((Demo("digits"),) if named else ())
 
 
 def _load(name: str, domain: str, shape: str, seed: int, data_dir: Path | None) -> Dataset:

@@ -49,6 +49,21 @@ def print_likelihood(model: Any, data: Dataset, split: str, first: int | None, s
         print(f"impossible samples  {s.impossible}, which the model gives probability 0")
 
 
+def print_classification(model: Any, data: Dataset, split: str, first: int | None) -> None:
+    """How often a classifier is right on a part of the data, and the nats of the labels given x."""
+    from core.errors import InputError
+    from reference.judges.likelihood import mean_and_se
+
+    part = getattr(data, split).take(slice(first))
+    if part.y is None or len(part.x) == 0:
+        raise InputError(f"{data.name} has no {split} rows with labels to score")
+    log_p = model.log_proba(part.x)[range(len(part.y)), part.y]
+    print(f"{data.name}, {split}, {len(part.x)} samples")
+    (right, right_se), (nats, se) = map(mean_and_se, (model.predict(part.x) == part.y, -log_p))
+    print(f"accuracy            {right:.4f} ± {right_se:.4f}")
+    print(f"nats per label      {nats:.4f} ± {se:.4f}")
+
+
 def print_distance(model: Any, data: Dataset, seed: int) -> None:
     """How far samples are from held-out data, beside how far real data are."""
     from reference.judges.two_sample import HeldOut

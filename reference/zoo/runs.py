@@ -53,7 +53,8 @@ def capabilities(row: Model) -> tuple[str, ...]:
     cls = row.load()
     likelihood = {"exact likelihood": ("log p",), "bounded likelihood": ("bound",)}
     classify = ("classify",) if hasattr(cls, "predict") else ()
-    return (*likelihood.get(row.family, ()), "sample", *classify)
+    sample = () if row.family == "classifies only" else ("sample",)
+    return (*likelihood.get(row.family, ()), *sample, *classify)
 
 
 def settings(given: Mapping[str, Any], run: Path) -> TrainSettings:
@@ -112,7 +113,7 @@ def configuration(
 
     source, label, missing: the name or path that the data were loaded by, and how.
     """
-    if row.kind == "class-conditional" and data.train.y is None:
+    if row.kind in ("class-conditional", "discriminative") and data.train.y is None:
         raise InputError(f"{row.name} needs labels, and {data.name} has none")
     config = {
         "model": row.name,
@@ -291,6 +292,8 @@ def show_run(opened: Opened, x: Batch, y: Batch = None) -> dict[str, bytes | str
 
 def draw(opened: Opened, n: int, seed: int, how: Mapping[str, Any]) -> Batch:
     """n samples (n, …) of a run; `how` goes to the model's `sample`: a temperature, y."""
+    if not hasattr(opened.model, "sample"):
+        raise InputError(f"{opened.row.name} learns p(y | x) and no p(x): it has no samples")
     accepted = inspect.signature(opened.model.sample).parameters
     for name in how:
         if name not in accepted or name in ("n", "seed"):

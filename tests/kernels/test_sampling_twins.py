@@ -23,7 +23,7 @@ from kernels.sampling.rows import ties
 from reference.autoregressive.fvsbn import FVSBN
 from reference.autoregressive.made import MADE
 from reference.autoregressive.nade import NADE
-from reference.counting.markov import HomogeneousChain
+from reference.counting.homogeneous_chain import HomogeneousChain
 from reference.operations.alias import alias_draw, alias_table
 
 TAU = 64 * np.finfo(np.float32).eps

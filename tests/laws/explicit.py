@@ -12,17 +12,17 @@ from tests.laws.subject import Subject, all_states, examples, grid, log_prob, lo
 
 
 def normalises(s: Subject) -> None:
-    """Σ p(x) = 1 over {0, 1}^D, or ∫ p(x) dx = 1 over the plane."""
+    """Σ p(x) = 1 over all states, or ∫ p(x) dx = 1 over the plane."""
     if s.discrete:
-        sums_to_one(s.model)
+        sums_to_one(s.model, s.levels)
     else:
         points, area = grid(*box(s), 600)
         np.testing.assert_allclose(np.exp(log_prob(s.model, points)).sum() * area, 1, atol=2e-3)
 
 
-def sums_to_one(model: Any) -> None:
-    """Σ p(x) = 1 over {0, 1}^dim."""
-    total = np.exp(log_prob(model, all_states(model.dim))).sum()
+def sums_to_one(model: Any, levels: int = 2) -> None:
+    """Σ p(x) = 1 over {0, …, levels − 1}^dim."""
+    total = np.exp(log_prob(model, all_states(model.dim, levels))).sum()
     np.testing.assert_allclose(total, 1, rtol=1e-10)
 
 
@@ -37,15 +37,15 @@ def box(s: Subject) -> tuple[float, float]:
 def samples_follow_log_prob(s: Subject) -> None:
     """Frequencies of samples against exp(log_prob): Pearson's chi-square, p > 1e-4."""
     if s.discrete:
-        frequencies_follow_log_prob(s.model)
+        frequencies_follow_log_prob(s.model, s.levels)
     else:
         assert chi_square(*_cells(s, s.model.sample(20_000, seed=3))) > 1e-4
 
 
-def frequencies_follow_log_prob(model: Any, n: int = 20_000) -> None:
-    """The law on {0, 1}^dim, state by state."""
-    states = all_states(model.dim)
-    places = 2 ** np.arange(model.dim - 1, -1, -1)
+def frequencies_follow_log_prob(model: Any, levels: int = 2, n: int = 20_000) -> None:
+    """The law on {0, …, levels − 1}^dim, state by state."""
+    states = all_states(model.dim, levels)
+    places = levels ** np.arange(model.dim - 1, -1, -1)
     codes = (model.sample(n, seed=3) @ places).astype(int)
     observed = np.bincount(codes, minlength=len(states))
     assert chi_square(observed, n * np.exp(log_prob(model, states))) > 1e-4

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.laws import autoregressive, everything, explicit, flows, implicit, latent
+from tests.laws import autoregressive, classifiers, everything, explicit, flows, implicit, latent
 from tests.laws.everything import EXPLICIT
 
 IMPLICIT = ("adversarial", "diffusion")
 TRAINED = ("autoregressive", "latent", "flow", "adversarial", "diffusion")
-ALL = (*EXPLICIT, "latent", *IMPLICIT)
+GENERATIVE = (*EXPLICIT, "latent", *IMPLICIT)
+CLASSIFIERS = ("class-conditional", "discriminative")
+ALL = (*GENERATIVE, "discriminative")
 
 LAWS: dict[Callable[..., None], tuple[str, ...]] = {
     explicit.normalises: EXPLICIT,
@@ -28,11 +30,16 @@ LAWS: dict[Callable[..., None], tuple[str, ...]] = {
     latent.importance_estimate_sums_to_one: ("latent",),
     implicit.has_no_log_prob: IMPLICIT,
     implicit.noise_schedule_ends_in_noise: ("diffusion",),
+    classifiers.probabilities_of_classes_sum_to_one: CLASSIFIERS,
+    classifiers.predicts_the_most_probable_class: CLASSIFIERS,
+    classifiers.knows_more_than_the_frequencies: CLASSIFIERS,
+    classifiers.obeys_bayes_rule: ("class-conditional",),
+    classifiers.knows_nothing_of_x: ("discriminative",),
     everything.gradient_matches_differences: TRAINED,
     everything.every_parameter_has_a_gradient: TRAINED,
     everything.save_and_load_give_the_same_model: ALL,
-    everything.samples_are_reproducible: ALL,
-    everything.keeps_float32: ALL,
+    everything.samples_are_reproducible: GENERATIVE,
+    everything.keeps_float32: GENERATIVE,
     everything.names_what_is_wrong_with_the_input: ALL,
 }
 """Law → the kinds of model that owe it."""

@@ -31,7 +31,12 @@ class Subject:
     @property
     def discrete(self) -> bool:
         """Whether the whole domain can be enumerated."""
-        return self.row.domain == "binary"
+        return self.row.domain in ("binary", "integer")
+
+    @property
+    def levels(self) -> int:
+        """Number of values of each variable, where the domain can be enumerated."""
+        return int(self.row.tiny.get("levels", 2))
 
     @property
     def dim(self) -> int:
@@ -71,6 +76,9 @@ def examples(row: Model, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     y = rng.integers(0, classes, n)
     centre = rng.normal(size=(classes, dim))[y]
     x = centre + 0.5 * rng.normal(size=(n, dim))
+    if row.domain == "integer":
+        levels = int(row.tiny["levels"])
+        return np.clip(np.floor(x + levels / 2), 0, levels - 1), y
     return ((x > 0).astype(np.float64) if row.domain == "binary" else np.clip(x, -2.9, 2.9)), y
 
 
@@ -82,9 +90,9 @@ def randomise(model: Any, seed: int, scale: float = 1.0) -> Any:
     return model
 
 
-def all_states(dim: int) -> np.ndarray:
-    """{0, 1}^dim, row by row: (2^dim, dim) float64."""
-    return np.array(list(itertools.product((0.0, 1.0), repeat=dim)))
+def all_states(dim: int, levels: int = 2) -> np.ndarray:
+    """{0, …, levels − 1}^dim, row by row: (levels^dim, dim) float64."""
+    return np.array(list(itertools.product(np.arange(float(levels)), repeat=dim)))
 
 
 def bits(n: int, dim: int, seed: int = 0) -> np.ndarray:

@@ -16,7 +16,7 @@ import pytest
 from core import value
 from core.state import parameters
 from reference import KINDS, MODELS
-from tests.laws import autoregressive, everything, explicit, flows, implicit, latent
+from tests.laws import autoregressive, classifiers, everything, explicit, flows, implicit, latent
 from tests.laws.laws import LAWS
 from tests.laws.subject import Subject, loss_of, make
 
@@ -58,9 +58,50 @@ def _replace(model: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
     return model
 
 
-@breaks(explicit.normalises, "histogram", "naive-bayes", "bernoulli-mixture", "nade", "real-nvp")
+@breaks(explicit.normalises, "histogram", "categorical-naive-bayes", "homogeneous-chain")
+@breaks(
+    explicit.normalises,
+    "naive-bayes",
+    "kernel-naive-bayes",
+    "bernoulli-mixture",
+    "nade",
+    "real-nvp",
+)
 def forgets_a_constant(model):
     return _replace(model, "log_prob", lambda f: lambda x: f(x) + 0.01)
+
+
+@breaks(classifiers.probabilities_of_classes_sum_to_one, "naive-bayes", "logistic-regression")
+def forgets_to_normalise_the_classes(model):
+    return _replace(model, "predict_proba", lambda f: lambda x: f(x) * 1.001)
+
+
+@breaks(classifiers.predicts_the_most_probable_class, "kernel-naive-bayes", "logistic-regression")
+def predicts_the_next_class(model):
+    return _replace(model, "predict", lambda f: lambda x: (f(x) + 1) % model.classes)
+
+
+@breaks(classifiers.knows_more_than_the_frequencies, "categorical-naive-bayes")
+@breaks(classifiers.knows_more_than_the_frequencies, "logistic-regression")
+def classifies_without_a_look(model):
+    uniform = np.full(model.classes, 1 / model.classes)
+    return _replace(model, "predict_proba", lambda f: lambda x: np.tile(uniform, (len(x), 1)))
+
+
+@breaks(classifiers.obeys_bayes_rule, "naive-bayes", "shared-variance-naive-bayes")
+def has_a_prior_of_its_own(model):
+    return _replace(model, "log_prior", lambda f: lambda: f() + np.arange(model.classes))
+
+
+@breaks(classifiers.obeys_bayes_rule, "gaussian-naive-bayes")
+def scores_a_class_that_is_not_given(model):
+    return _replace(model, "log_prob", lambda f: lambda x, y=None: f(x))
+
+
+@breaks(classifiers.knows_nothing_of_x, "logistic-regression")
+def invents_samples(model):
+    model.sample = lambda n, seed=0: np.zeros((n, 2))
+    return model
 
 
 @breaks(explicit.normalises, "fvsbn")

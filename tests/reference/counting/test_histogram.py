@@ -306,7 +306,7 @@ X = np.full((3, 1), 0.5)
         (lambda: Histogram(1).partial_fit(X), "low and high"),
         (lambda: unit().log_prob(X), "call fit first"),
         (lambda: unit().sample(3), "call fit first"),
-        (lambda: unit().fit(X).sample(-1), "shape"),
+        (lambda: unit().fit(X).sample(-1), "n must be"),
     ],
 )
 def test_bad_input_is_named(call, names):

@@ -12,7 +12,8 @@ from scipy import stats
 
 from core.errors import InputError
 from reference.counting.histogram import Histogram
-from reference.counting.markov import HomogeneousChain, MarkovTable, num_parameters
+from reference.counting.homogeneous_chain import HomogeneousChain
+from reference.counting.markov import MarkovTable, num_parameters
 
 
 def states(dim, levels=2):

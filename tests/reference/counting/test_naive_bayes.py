@@ -15,8 +15,10 @@ from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
 from core.errors import InputError
-from reference.counting.gaussian_naive_bayes import GaussianNaiveBayes, KernelNaiveBayes
-from reference.counting.naive_bayes import BernoulliNaiveBayes, CategoricalNaiveBayes
+from reference.counting.categorical_naive_bayes import CategoricalNaiveBayes
+from reference.counting.gaussian_naive_bayes import GaussianNaiveBayes
+from reference.counting.kernel_naive_bayes import KernelNaiveBayes
+from reference.counting.naive_bayes import BernoulliNaiveBayes
 
 DIM, CLASSES = 4, 3
 
@@ -46,20 +48,20 @@ def real(n=200, seed=0):
     return mean[y] + rng.normal(size=(n, DIM)) * (0.5 + y[:, None]), y
 
 
-def bernoulli(**options):
-    return BernoulliNaiveBayes(DIM, CLASSES, dtype=np.float64, **options)
+def bernoulli(dim=DIM, **options):
+    return BernoulliNaiveBayes(dim, CLASSES, dtype=np.float64, **options)
 
 
-def levels3(**options):
-    return CategoricalNaiveBayes(DIM, CLASSES, levels=3, dtype=np.float64, **options)
+def levels3(dim=DIM, **options):
+    return CategoricalNaiveBayes(dim, CLASSES, levels=3, dtype=np.float64, **options)
 
 
-def gaussian(cls=GaussianNaiveBayes, **options):
-    return cls(DIM, CLASSES, dtype=np.float64, **options)
+def gaussian(cls=GaussianNaiveBayes, dim=DIM, **options):
+    return cls(dim, CLASSES, dtype=np.float64, **options)
 
 
-def kernel(**options):
-    return KernelNaiveBayes(DIM, CLASSES, dtype=np.float64, **options)
+def kernel(dim=DIM, **options):
+    return KernelNaiveBayes(dim, CLASSES, 1000, dtype=np.float64, **options)
 
 
 KINDS = {
@@ -156,10 +158,11 @@ def test_probabilities_sum_to_one(make, data, levels):
     np.testing.assert_allclose(per_class, 1, rtol=1e-12)
 
 
-@pytest.mark.parametrize("cls", [GaussianNaiveBayes, KernelNaiveBayes])
-def test_densities_integrate_to_one(cls):
+@pytest.mark.parametrize("sizes", [(GaussianNaiveBayes,), (KernelNaiveBayes, 60)])
+def test_densities_integrate_to_one(sizes):
     x, y = real(60)
-    model = cls(1, CLASSES).fit(x[:, :1], y)
+    cls, *room = sizes
+    model = cls(1, CLASSES, *room).fit(x[:, :1], y)
     grid = np.linspace(-25, 25, 20_001)[:, None]
     total = np.exp(model.log_prob(grid)).sum() * (grid[1, 0] - grid[0, 0])
     np.testing.assert_allclose(total, 1, rtol=1e-8)
@@ -252,14 +255,8 @@ def test_kernel_features_agree_with_scikit_learn():
 @EVERY_KIND
 def test_a_duplicated_feature_doubles_its_log_odds(make, data):
     x, y = data()
-    twice = make()
-    twice.dim = DIM + 1
-    twice._forget()
-    twice.fit(x[:, [0, *range(DIM)]], y)
-    alone = make()
-    alone.dim = 1
-    alone._forget()
-    alone.fit(x[:, :1], y)
+    twice = make(dim=DIM + 1).fit(x[:, [0, *range(DIM)]], y)
+    alone = make(dim=1).fit(x[:, :1], y)
 
     def log_odds(model, x):
         log_joint = model.log_joint(x) - model.log_prior()
@@ -461,7 +458,7 @@ X, Y = binary(20)
         (lambda: bernoulli().fit(X, Y).sample(3, y=3), "y must lie in"),
         (lambda: bernoulli().fit(X, Y).sample(3, y=[0, 1]), "y"),
         (lambda: bernoulli().fit(X, Y).sample(3, y=0.5), "y must .*got float64"),
-        (lambda: bernoulli().fit(X, Y).sample(-1), "shape"),
+        (lambda: bernoulli().fit(X, Y).sample(-1), "n must be"),
     ],
 )
 def test_bad_input_is_named(call, names):

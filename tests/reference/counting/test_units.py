@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from core.functional import one_hot, softmax
 from reference.counting.gaussian_naive_bayes import (
     GaussianNaiveBayes,
-    KernelNaiveBayes,
     SharedVarianceNaiveBayes,
 )
 from reference.counting.histogram import Histogram
+from reference.counting.kernel_naive_bayes import KernelNaiveBayes
 from reference.counting.logistic_regression import LogisticRegression, _descend
 
 DIM, CLASSES = 3, 3
@@ -66,8 +66,8 @@ def test_a_kernel_scales_with_its_bandwidth(seed, power, offsets):
     scale = 10.0**power
     moved = (x + np.array(offsets)) * scale
     x = moved / scale - np.array(offsets)
-    a = KernelNaiveBayes(DIM, CLASSES, bandwidth=0.3).fit(x, y)
-    b = KernelNaiveBayes(DIM, CLASSES, bandwidth=0.3 * scale).fit(moved, y)
+    a = KernelNaiveBayes(DIM, CLASSES, 60, bandwidth=0.3).fit(x, y)
+    b = KernelNaiveBayes(DIM, CLASSES, 60, bandwidth=0.3 * scale).fit(moved, y)
     np.testing.assert_allclose(b.predict_proba(moved), a.predict_proba(x), atol=1e-6)
 
 

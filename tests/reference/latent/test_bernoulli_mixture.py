@@ -336,7 +336,7 @@ X = data()
         (lambda: mixture(0).log_prob(X), "call fit first"),
         (lambda: mixture(0).posterior(X), "call fit first"),
         (lambda: mixture(0).sample(2), "call fit first"),
-        (lambda: mixture().sample(-1), "shape"),
+        (lambda: mixture().sample(-1), "n must be"),
     ],
 )
 def test_bad_input_is_named(call, names):

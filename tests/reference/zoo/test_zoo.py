@@ -209,9 +209,8 @@ def test_models_that_data_do_not_suit_are_skipped_unless_named(cheap, tmp_path, 
         zoo.run(tmp_path / "zoo", names=["naive-bayes"], data=data)
 
 
-def test_every_row_has_a_demo_on_data_that_come_with_the_install():
+def test_demos_are_on_data_that_come_with_the_install():
     for row in MODELS.values():
-        assert row.demos, row.name
         for demo in row.demos:
             assert demo.data in ("digits", "eight-gaussians")
     for name in ("gan", "ddpm"):

@@ -1,0 +1,98 @@
+"""Naive Bayes with features as the data are: a bump of width h on every example.
+
+    p(x_j | y) = (1/n_y) Σ_i N(x_j; x_ij, h²)        over the examples i of class y
+
+Parzen's density with one variable at a time: it assumes no shape, and keeps all that it has seen.
+Bayes' rule itself is `reference.counting.naive_bayes`.
+
+Rosenblatt 1956; John & Langley 1995. MISSION row H3, H4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from core import Array
+from core.checks import number, numbers, whole
+from core.errors import InputError
+from core.functional import logsumexp, normal_log_prob
+from core.random import normal, uniform
+from reference.counting.naive_bayes import NaiveBayes
+
+
+class KernelNaiveBayes(NaiveBayes):
+    """Real features: p(x_j | y) = (1/n_y) Σ_i N(x_j; x_ij, h²) over the class's examples i.
+
+    examples: how many it can keep. bandwidth: h, in the units of x. The rest as in NaiveBayes.
+
+    >>> x, y = np.array([[0.0], [1.0], [5.0]]), np.array([0, 0, 1])
+    >>> model = KernelNaiveBayes(1, 2, examples=3).fit(x, y)
+    >>> model.predict(np.array([[2.0], [4.0]]))
+    array([0, 1])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        classes: int,
+        examples: int,
+        *,
+        bandwidth: float = 1.0,
+        priors: Sequence[float] | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.bandwidth = number("bandwidth", bandwidth, above=0)
+        self.x = np.zeros((whole("examples", examples, 1), whole("dim", dim, 1)))
+        self.y = np.full(len(self.x), -1)  # −1: room for another
+        super().__init__(dim, classes, priors, dtype)
+
+    def fit(self, x: Array, y: Any = None) -> Any:
+        """Keep x (B, dim) with labels y (B,), forgetting what was kept before."""
+        self._check_room(len(x))
+        return super().fit(x, y)
+
+    def log_likelihood(self, x: Array) -> Array:
+        """log p(x | y) in nats (B, classes), of real x (B, dim); −∞ for a class never seen."""
+        x = self._read(x)
+        of_each = (self.x[self.y == c] for c in range(self.classes))
+        return np.stack([self._log_density(x, seen) for seen in of_each], axis=1)
+
+    def _log_density(self, x: Array, seen: Array) -> Array:
+        if len(seen) == 0:
+            return np.full(len(x), -np.inf)
+        log_h, total = math.log(self.bandwidth), np.zeros(len(x))
+        for x_j, seen_j in zip(x.T, seen.T, strict=True):
+            bumps = normal_log_prob(x_j[:, None], seen_j, log_h)  # (B, n_y)
+            total += logsumexp(bumps, axis=1) - math.log(len(seen))
+        return total
+
+    def _read(self, x: Array) -> Array:
+        return numbers(x, self.dim).astype(np.float64)
+
+    def _free(self) -> int:
+        return int(self.class_counts.sum()) * self.dim
+
+    def _zeros(self) -> None:
+        self.x[...], self.y[...] = 0, -1
+
+    def _count(self, x: Array, y: Array) -> None:
+        n = int(self.class_counts.sum())
+        self._check_room(n + len(x))
+        self.x[n : n + len(x)], self.y[n : n + len(x)] = x, y
+
+    def _check_room(self, n: int) -> None:
+        if n > len(self.x):
+            raise InputError(f"x must be at most {len(self.x)} examples, got {n}")
+
+    def _draw(self, y: Array, seed: int) -> Array:
+        """Each feature near that of an example of its own: independent given the class."""
+        u = uniform(seed, (len(y), self.dim), dtype=np.float64)
+        z = normal(seed, (len(y), self.dim), stream="noise", dtype=np.float64)
+        i = (u * self.class_counts[y][:, None]).astype(np.int64)  # (n, dim)
+        of_each = [np.flatnonzero(self.y == c) for c in range(self.classes)]
+        rows = np.reshape([of_each[c][i_n] for c, i_n in zip(y, i, strict=True)], z.shape)
+        return self.x[rows.astype(np.int64), np.arange(self.dim)] + self.bandwidth * z
