@@ -144,7 +144,7 @@ class Optimiser:
 
     def _subtract(self, present: list[int]) -> None:
         for p, part in self._pick(present):
-            p.data[...] -= self._g[part].reshape(p.shape)
+            value(p)[...] -= self._g[part].reshape(p.shape)
             p.touch()
 
 
@@ -237,7 +237,7 @@ class AdamW(Adam):
 
     def _decay(self, present: list[int], lr: float) -> None:
         for p, _ in self._pick(present):
-            p.data[...] *= 1 - lr * self.weight_decay
+            value(p)[...] *= 1 - lr * self.weight_decay
 
 
 # --------------------------------------------------------------------------------------- clipping
@@ -362,8 +362,7 @@ class EMA:
 
     def _write(self, values: Arrays) -> None:
         for name, p in self.params.items():
-            p.data[...] = values[name]
-            p.touch()
+            p[...] = values[name]
 
 
 # ------------------------------------------------------------------------------------- the checks

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
 
-from core.tensor import COMPOSED, ROWS, Options, Row
+import numpy as np
+
+from core.tensor import COMPOSED, ROWS, Options, Row, Tensor
 
 Bound = tuple[tuple[Any, ...], Options]
 Vjp = Callable[..., Any]
@@ -50,6 +52,11 @@ def _binder(name: str, arrays: int, options: tuple[str, ...], keywords: tuple[st
             if key not in allowed:
                 raise TypeError(f"{name}: keyword {key!r} is not supported on a Tensor")
             given[key] = setting
+        for key, setting in given.items():
+            if type(setting) is Tensor:
+                raise TypeError(
+                    f"{name}: {key} must be plain, got a Tensor, in which it has no derivative"
+                )
         return args[:arrays], given
 
     return bind
@@ -62,12 +69,20 @@ def variadic(function: Any, vjp: Vjp, options: tuple[str, ...]) -> None:
 
     def bind(*args: Any, **kwargs: Any) -> Bound:
         (arrays,), given = one(*args, **kwargs)
-        return tuple(arrays), given
+        return in_one_dtype(tuple(arrays)), given
 
     def forward(*arrays: Any, **given: Any) -> Any:
         return function(arrays, **given)
 
     ROWS[function] = Row(name, forward, vjp, bind)
+
+
+def in_one_dtype(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Python numbers beside a Tensor take its dtype; NumPy would make them float64."""
+    if not any(type(a) in (int, float) for a in arrays):
+        return arrays
+    dtype = next((a.dtype for a in arrays if type(a) is Tensor), np.dtype(np.float64))
+    return tuple(dtype.type(a) if type(a) in (int, float) else a for a in arrays)
 
 
 def composed(function: Any) -> Callable[[Vjp], Vjp]:

@@ -147,5 +147,7 @@ def _exponentials(x: Any, axis: Axis) -> tuple[Any, Any, Any]:
 
 def _kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """The shape of a reduction that keeps its axes."""
-    gone = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
+    if axis is None or not shape:  # a single number has an axis 0 to reduce, too
+        return (1,) * len(shape)
+    gone = normalize_axis_tuple(axis, len(shape))
     return tuple(1 if i in gone else n for i, n in enumerate(shape))

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 import numpy as np
 
@@ -62,8 +62,9 @@ class Row:
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
         """Apply the operation: recorded where an argument is a Tensor, plain NumPy otherwise."""
         arrays, options = self.bind(*args, **kwargs)
-        if any(type(a) is Tensor for a in arrays):
-            return apply(self, arrays, options)
+        for a in arrays:
+            if type(a) is Tensor:
+                return apply(self, arrays, options)
         return self.forward(*arrays, **options)
 
     def __repr__(self) -> str:
@@ -95,7 +96,7 @@ CONSTANT: set[Any] = set()
 
 def apply(row: Row, args: Sequence[Any], options: Options = _NO_OPTIONS) -> Array:
     """Compute `row` on the values of `args`; record it unless inside `no_grad`."""
-    values = [a.data if type(a) is Tensor else a for a in args]
+    values = [a._data if type(a) is Tensor else a for a in args]
     z = row.forward(*values, **options) if options else row.forward(*values)
     mode = _mode.get()
     return z if mode == _SILENT else _record(z, row, args, options, mode)
@@ -103,11 +104,11 @@ def apply(row: Row, args: Sequence[Any], options: Options = _NO_OPTIONS) -> Arra
 
 def _record(z: Any, row: Row, args: Sequence[Any], options: Options, mode: int) -> Tensor:
     out = _new(Tensor)
-    out.data = z if type(z) is np.ndarray else np.asarray(z)
+    out._data = z if type(z) is np.ndarray else np.asarray(z)
     out.grad = None
     out._row, out._args, out._options = row, args, options
     out._index, out._version = next(_clock), 0
-    out._stamp = _stamp(out.data.dtype, row, args)
+    out._stamp = _stamp(out._data.dtype, row, args)
     out._checksums = _checksums(out) if mode == _CHECKED else None
     return out
 
@@ -118,7 +119,7 @@ def _stamp(dtype: Any, row: Row, args: Sequence[Any]) -> int:
     for a in args:
         if type(a) is Tensor:
             stamp += a._version
-            if a.data.dtype != dtype and not row.casts:
+            if a._data.dtype != dtype and not row.casts:
                 _raise_mixed(row, args)
         elif isinstance(a, (np.ndarray, np.generic)) and a.dtype.kind == "f" and a.dtype != dtype:
             _raise_mixed(row, args)
@@ -136,34 +137,47 @@ def _raise_mixed(row: Row, args: Sequence[Any]) -> NoReturn:
 class Tensor:
     """An array with a derivative.
 
-    data: float32 or float64 ndarray, any shape; shared with the array it was made from.
+    data: float32 or float64 ndarray, any shape; shared with the array it was made from. Reading
+        gives a read-only view: what writes to a leaf is `w[...] = values`, which backward sees.
     grad: None, or the derivative that `backward` accumulated (leaves only), same shape and dtype.
 
-    Raises TypeError for any other dtype. Inside `no_grad`, operations return plain ndarrays.
+    NumPy's functions and operators take it. Raises TypeError for any other dtype, and where NumPy
+    would lose the graph. Inside `no_grad`, operations return plain ndarrays.
+
+    >>> x = Tensor(np.array([1.0, 2.0]))
+    >>> y = np.sum(x * x)
+    >>> y
+    Tensor(5., dtype=float64)
+    >>> y.backward()
+    >>> x.grad
+    array([2., 4.])
+    >>> x[0] = 3.0
+    >>> f"{np.sum(x * x):.2f}"
+    '13.00'
     """
 
     __slots__ = (
         "__weakref__",
         "_args",
         "_checksums",
+        "_data",
         "_index",
         "_options",
         "_row",
         "_stamp",
         "_version",
-        "data",
         "grad",
     )
 
-    data: np.ndarray[tuple[int, ...], np.dtype[Any]]
     grad: Array
+    _data: np.ndarray[tuple[int, ...], np.dtype[Any]]
     _row: Row | None
     _args: Sequence[Any]
     _options: Options
     _index: int
     _version: int
     _stamp: int
-    _checksums: list[int] | None
+    _checksums: list[Any] | None
 
     def __init__(self, data: Any) -> None:
         if isinstance(data, Tensor):
@@ -171,7 +185,7 @@ class Tensor:
         array = np.asarray(data)
         if array.dtype not in _FLOATS or not array.dtype.isnative:
             raise TypeError(f"data must be native float32 or float64, got {array.dtype}")
-        self.data, self.grad = array, None
+        self._data, self.grad = array, None
         self._row, self._args, self._options = None, (), _NO_OPTIONS
         self._index, self._version, self._stamp, self._checksums = next(_clock), 0, 0, None
 
@@ -183,13 +197,20 @@ class Tensor:
         if ufunc in CONSTANT:
             return ufunc(*[value(a) for a in inputs], **kwargs)
         if kwargs:
-            raise TypeError(
-                f"{ufunc.__name__}: keyword {sorted(kwargs)[0]!r} is not supported on a Tensor"
-            )
+            self._refuse(ufunc.__name__, kwargs)
         row = ROWS.get(ufunc)
         if row is None:
             raise TypeError(f"{ufunc.__name__} has no derivative in core.vjps")
         return apply(row, inputs)
+
+    @staticmethod
+    def _refuse(name: str, kwargs: Options) -> NoReturn:
+        if "out" in kwargs:
+            raise TypeError(
+                f"{name}: an array can't take in a Tensor (its graph would be lost): without out=, "
+                "and y = y + x for y += x, the result is a new Tensor"
+            )
+        raise TypeError(f"{name}: keyword {sorted(kwargs)[0]!r} is not supported on a Tensor")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Array:
         row = ROWS.get(function)
@@ -212,24 +233,35 @@ class Tensor:
     # Shape and values
 
     @property
+    def data(self) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
+        """The values, as a read-only view; `value(t)` is the array itself."""
+        view = self._data.view()
+        view.flags.writeable = False
+        return view
+
+    @data.setter
+    def data(self, values: Any) -> NoReturn:
+        raise AttributeError("data can't be replaced; write t[...] = values, which backward sees")
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
-        return self.data.shape
+        return self._data.shape
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.data.ndim
+        return self._data.ndim
 
     @property
     def size(self) -> int:
         """Number of entries."""
-        return self.data.size
+        return self._data.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64."""
-        return self.data.dtype
+        return self._data.dtype
 
     @property
     def T(self) -> Array:
@@ -244,35 +276,66 @@ class Tensor:
     def item(self) -> float:
         """The only entry, as a Python float.
 
-        There is no `float(t)`: NumPy would call it in `buffer[0] = t` and lose the graph.
+        `float(t)` raises: NumPy calls it in `buffer[0] = t`, and would lose the graph.
         """
-        return float(self.data.item())
+        return float(self._data.item())
+
+    def __float__(self) -> NoReturn:
+        raise TypeError(
+            "a Tensor does not turn into a number silently (its graph would be lost); write "
+            "t.item(), or np.stack / np.concatenate to build arrays from Tensors"
+        )
+
+    __int__ = __complex__ = __float__
+
+    def __format__(self, spec: str) -> str:
+        """A single number as a float is written; without a specification what repr gives."""
+        if not spec:
+            return repr(self)
+        if self.size != 1:
+            raise TypeError(f"format {spec!r} is for a single number, got shape {self.shape}")
+        return format(self.item(), spec)
 
     def __bool__(self) -> bool:
-        return bool(self.data)
+        return bool(self._data)
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self._data)
 
     def __iter__(self) -> Iterator[Array]:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"Tensor({np.array2string(self.data, separator=', ')}, dtype={self.dtype})"
+        return f"Tensor({np.array2string(self._data, separator=', ')}, dtype={self.dtype})"
 
     # Writing
 
     def __setitem__(self, index: Any, values: Any) -> None:
         if isinstance(values, Tensor):
-            raise TypeError("values is a Tensor; writing it here would lose its graph (use .data)")
+            raise TypeError(
+                "values is a Tensor, and its graph would be lost here; write "
+                "y = np.where(mask, values, y), or join parts by np.stack or np.concatenate"
+            )
         if self._row is not None:
-            raise TypeError("only a leaf Tensor can be written to; use np.where to replace entries")
-        self.data[index] = values
+            raise TypeError(
+                "only a leaf Tensor can be written to; write y = np.where(mask, values, y)"
+            )
+        self._data[index] = values
         self.touch()
 
     def touch(self) -> None:
-        """Say that `.data` was written in place: backward through older uses then raises."""
+        """Say that `value(t)` was written in place: backward through older uses then raises."""
         self._version += 1
+
+    # Copies and pickles
+
+    def __reduce__(self) -> Any:
+        if self._row is not None:
+            raise TypeError(
+                f"only a leaf Tensor can be copied or pickled; this one was computed by "
+                f"{self._row.name}: use value(t), the array without its graph"
+            )
+        return _leaf, (self._data.copy(), self.grad)
 
     # Differentiation
 
@@ -284,6 +347,11 @@ class Tensor:
 
         Raises InputError for a missing or misfitting gradient, RuntimeError if an array was
         written to after it was used.
+
+        >>> w = Tensor(np.array([1.0, 2.0]))
+        >>> (3 * w).backward(np.array([1.0, 10.0]))
+        >>> w.grad
+        array([ 3., 30.])
         """
         if self._row is None:
             raise InputError("backward: this Tensor is a leaf; it was not computed from anything")
@@ -333,11 +401,11 @@ class Tensor:
 
     def argmax(self, axis: Any = None) -> Any:
         """np.argmax: a plain integer array."""
-        return self.data.argmax(axis=axis)
+        return self._data.argmax(axis=axis)
 
     def argmin(self, axis: Any = None) -> Any:
         """np.argmin: a plain integer array."""
-        return self.data.argmin(axis=axis)
+        return self._data.argmin(axis=axis)
 
     def cumsum(self, axis: int | None = None) -> Array:
         """np.cumsum."""
@@ -427,22 +495,22 @@ class Tensor:
         return apply(ROWS[np.absolute], (self,))
 
     def __eq__(self, other: Any) -> Any:
-        return self.data == value(other)
+        return self._data == value(other)
 
     def __ne__(self, other: Any) -> Any:
-        return self.data != value(other)
+        return self._data != value(other)
 
     def __lt__(self, other: Any) -> Any:
-        return self.data < value(other)
+        return self._data < value(other)
 
     def __le__(self, other: Any) -> Any:
-        return self.data <= value(other)
+        return self._data <= value(other)
 
     def __gt__(self, other: Any) -> Any:
-        return self.data > value(other)
+        return self._data > value(other)
 
     def __ge__(self, other: Any) -> Any:
-        return self.data >= value(other)
+        return self._data >= value(other)
 
     __hash__ = object.__hash__
 
@@ -450,9 +518,15 @@ class Tensor:
 _new = Tensor.__new__
 
 
+def _leaf(data: Any, gradient: Array) -> Tensor:
+    leaf = Tensor(data)
+    leaf.grad = gradient
+    return leaf
+
+
 def value(a: Array) -> Any:
     """The plain array behind a Tensor; anything else as it is."""
-    return a.data if isinstance(a, Tensor) else a
+    return a._data if isinstance(a, Tensor) else a
 
 
 def detach(a: Array) -> Any:
@@ -460,14 +534,30 @@ def detach(a: Array) -> Any:
     return value(a)
 
 
+@overload
+def grad(y: Array, inputs: Tensor, gradient: Array = None, create_graph: bool = False) -> Array: ...
+@overload
 def grad(
-    y: Array, inputs: Sequence[Tensor], gradient: Array = None, create_graph: bool = False
-) -> list[Any]:
+    y: Array, inputs: Iterable[Tensor], gradient: Array = None, create_graph: bool = False
+) -> list[Any]: ...
+def grad(y: Array, inputs: Any, gradient: Array = None, create_graph: bool = False) -> Any:
     """[∂(Σ gradient·y)/∂x for x in inputs], as arrays (Tensors with `create_graph`).
+
+    inputs: several Tensors, or one, for which the result is one array.
 
     Leaves every `.grad` alone. An input that y doesn't depend on gets zeros.
     Raises as `Tensor.backward` does.
+
+    >>> x = Tensor(np.array([1.0, 2.0]))
+    >>> grad(np.sum(x**3), x)
+    array([ 3., 12.])
+    >>> (slope,) = grad(np.sum(x**3), [x], create_graph=True)
+    >>> grad(np.sum(slope), x)
+    array([ 6., 12.])
     """
+    if isinstance(inputs, Tensor):
+        return grad(y, [inputs], gradient, create_graph)[0]
+    inputs = list(inputs)
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
             raise InputError(f"inputs[{i}] must be a Tensor, got {type(x).__name__}")
@@ -478,7 +568,7 @@ def grad(
 
 def _own(g: Array, x: Tensor, owned: bool) -> Array:
     if g is None:
-        return np.zeros_like(x.data)
+        return np.zeros_like(x._data)
     return g if owned else np.array(g)
 
 
@@ -486,6 +576,10 @@ def jacobian(f: Callable[[Tensor], Array], x: Any, create_graph: bool = False) -
     """∂f/∂x at x, shape (*f(x).shape, *x.shape): one backward pass per entry of f(x).
 
     x: array (or Tensor, when the result is to be differentiated in turn with `create_graph`).
+
+    >>> jacobian(lambda x: x * x[0], np.array([2.0, 5.0]))
+    array([[4., 0.],
+           [5., 2.]])
     """
     x = x if isinstance(x, Tensor) else Tensor(x)
     y = f(x)
@@ -528,8 +622,8 @@ def _visit(
     row, args, options = node._row, node._args, node._options
     assert row is not None
     _check_unwritten(node, row)
-    values = args if create_graph else [a.data if type(a) is Tensor else a for a in args]
-    z = node if create_graph else node.data
+    values = args if create_graph else [a._data if type(a) is Tensor else a for a in args]
+    z = node if create_graph else node._data
     joint = row.joint(g, z, *values) if isinstance(row, JointRow) else None
     for i, a in enumerate(args):
         if type(a) is not Tensor or (wanted is not None and id(a) not in wanted):
@@ -542,8 +636,8 @@ def _visit(
             continue
         else:
             gi = row.vjps[i](g, z, *values, **options)
-        if gi.shape != a.data.shape:
-            gi = unbroadcast(gi, a.data.shape)
+        if gi.shape != a._data.shape:
+            gi = unbroadcast(gi, a._data.shape, row.name)
         _accumulate(id(a), gi, g, grads, owned)
 
 
@@ -602,19 +696,27 @@ def _seed(root: Tensor, gradient: Array, create_graph: bool) -> Array:
             raise InputError(
                 f"gradient must be given for y of shape {root.shape}, which is no single number"
             )
-        gradient = np.ones_like(root.data)
-    if gradient.shape != root.shape or gradient.dtype != root.dtype:
+        gradient = np.ones_like(root._data)
+    fits = hasattr(gradient, "dtype") and gradient.dtype == root.dtype
+    if not fits or gradient.shape != root.shape:
+        kind = getattr(gradient, "dtype", type(gradient).__name__)
         raise InputError(
-            f"gradient must be {root.dtype}{root.shape}, got {gradient.dtype}{gradient.shape}"
+            f"gradient must be {root.dtype}{root.shape}, got {kind}{np.shape(gradient)}"
         )
     if create_graph:
         return gradient if isinstance(gradient, Tensor) else Tensor(gradient)
     return value(gradient)
 
 
-def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
-    """Sum g over the axes along which an argument of this shape was repeated."""
+def unbroadcast(g: Array, shape: tuple[int, ...], name: str = "row") -> Array:
+    """Sum g over the axes along which an argument of this shape was repeated.
+
+    Raises RuntimeError where such an argument can't have been broadcast to the shape of g: the
+    row that made g is wrong.
+    """
     extra = g.ndim - len(shape)
+    if extra < 0 or any(m not in (1, n) for m, n in zip(shape, g.shape[extra:], strict=True)):
+        raise RuntimeError(f"{name}: derivative of shape {g.shape} for an argument of {shape}")
     stretched = tuple(
         i for i, n in enumerate(g.shape) if i < extra or (shape[i - extra] == 1 and n != 1)
     )
@@ -632,14 +734,29 @@ def _check_unwritten(node: Tensor, row: Row) -> None:
         raise RuntimeError(f"{row.name}: an array was written to behind its Tensor's back")
 
 
-def _checksums(node: Tensor) -> list[int]:
-    arrays = [value(a) for a in (*node._args, node)]
-    return [zlib.crc32(np.ascontiguousarray(a).tobytes()) for a in arrays if hasattr(a, "dtype")]
+def _checksums(node: Tensor) -> list[Any]:
+    """Checksums of all arrays behind a record, those among the options (an index) as well."""
+    return list(_digest((*node._args, node, *node._options.values())))
+
+
+def _digest(parts: Any) -> Iterator[Any]:
+    for part in map(value, parts):
+        if isinstance(part, (np.ndarray, np.generic)):
+            yield zlib.crc32(np.ascontiguousarray(part).tobytes())
+        elif isinstance(part, (list, tuple)):
+            yield from _digest(part)
+        else:
+            yield part
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Inside, nothing is recorded: operations on Tensors return plain ndarrays."""
+    """Inside, nothing is recorded: operations on Tensors return plain ndarrays.
+
+    >>> with no_grad():
+    ...     Tensor(np.array([1.0, 2.0])) * 3
+    array([3., 6.])
+    """
     token = _mode.set(_SILENT)
     try:
         yield

@@ -17,11 +17,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from core import special
 from core.errors import InputError
-from core.rows import Bound, composed, row, variadic
-from core.tensor import CONSTANT, ROWS, Array, Row, value
+from core.rows import Bound, composed, in_one_dtype, row, variadic
+from core.tensor import CONSTANT, ROWS, Array, Row, Tensor, unbroadcast, value
 
 # Arithmetic
 
@@ -36,17 +37,37 @@ row(np.square, lambda g, z, x: g * (2 * x))
 row(np.sqrt, lambda g, z, x: g / (2 * z))
 row(np.cbrt, lambda g, z, x: g / (3 * z * z))
 row(np.absolute, lambda g, z, x: g * np.sign(x))
+row(
+    np.hypot,
+    lambda g, z, x, y: g * (x / _nonzero(z)),
+    lambda g, z, x, y: g * (y / _nonzero(z)),
+)
+
+
+def _nonzero(z: Array) -> Array:
+    """z with 1 for 0, so that a length divides its own parts, all 0 there."""
+    return np.where(value(z) == 0, 1.0, z)
+
+
+def _length(squares: Array) -> Array:
+    """√squares of a sum of squares; derivative 0 at the kink at 0, as that of |x|."""
+    return np.sqrt(_nonzero(squares)) * (value(squares) != 0)
+
+
+def _like(x: Array, z: Array) -> Array:
+    """A Python number in the dtype of z: a NumPy function of it alone would be float64."""
+    return x if hasattr(x, "dtype") else z.dtype.type(x)
 
 
 def _power_base(g: Array, z: Array, x: Array, y: Array) -> Array:
     # At exponent 0 the derivative is 0 even where x**(-1) is infinite.
-    exponent = np.where(value(y) == 0, 1.0, y) if hasattr(y, "dtype") else (y or 1)
+    exponent = _nonzero(y) if hasattr(y, "dtype") else (y or 1)
     return g * y * x ** (exponent - 1)
 
 
 def _power_exponent(g: Array, z: Array, x: Array, y: Array) -> Array:
-    # x**y ln x -> 0 as x -> 0+ for y > 0; where() keeps 0 · (−∞) out.
-    return g * z * np.log(np.where(value(x) == 0, 1.0, x))
+    # x**y ln x -> 0 as x -> 0+ for y > 0; a 1 for the 0 keeps 0 · (−∞) out.
+    return g * z * np.log(_nonzero(_like(x, z)))
 
 
 row(np.power, _power_base, _power_exponent)
@@ -62,15 +83,18 @@ row(np.log10, lambda g, z, x: g / (x * math.log(10)))
 row(np.log1p, lambda g, z, x: g / (x + 1))
 
 
-def _share(x: Array, z: Array) -> Array:
-    """e^(x − z), the share of x in z = log Σ e^x; 0 where everything is −∞, not NaN."""
-    return np.exp(x - np.where(np.isneginf(z), 0.0, z))
+def _share_of_two(x: Array, y: Array, z: Array) -> Array:
+    """e^x / (e^x + e^y): 1 for the only +∞, ½ for each of two, 0 where both are −∞."""
+    at = value(_like(x, z))
+    limit = np.where(at < 0, at, np.where(value(y) == at, -math.log(2), 0.0)).astype(z.dtype)
+    settled = np.isinf(at) & (at == value(z))
+    return np.exp(np.where(settled, limit, x) - np.where(settled, 0.0, z))
 
 
 row(
     np.logaddexp,
-    lambda g, z, x, y: g * _share(x, z),
-    lambda g, z, x, y: g * _share(y, z),
+    lambda g, z, x, y: g * _share_of_two(x, y, z),
+    lambda g, z, x, y: g * _share_of_two(y, x, z),
 )
 
 # Trigonometric and hyperbolic functions
@@ -103,22 +127,53 @@ def zeta(s: Any, q: Any) -> Any:
 
 _zeta: Row = row(zeta, None, lambda g, z, s, q: -g * s * _zeta(s + 1, q))
 
+
+def mills(x: Any) -> Any:
+    """φ(x)/Φ(x), the derivative of log Φ: −x far to the left, 0 far to the right, no overflow."""
+    near = np.clip(x, -3, 40)
+    ratio = np.exp(-0.5 * near * near - special.log_ndtr(near)) * (1 / math.sqrt(2 * math.pi))
+    return np.where(x < -3, _left_excess(x) - x, np.where(x > 40, 0.0, ratio))
+
+
+def mills_excess(x: Any) -> Any:
+    """x + φ(x)/Φ(x), which would cancel far to the left."""
+    near = np.clip(x, -3, _FAR)
+    return np.where(x < -3, _left_excess(x), near + mills(near))
+
+
+def _left_excess(x: Any) -> Any:
+    """x + φ(x)/Φ(x) for x ≤ −3, by Laplace's continued fraction 1/(t + 2/(t + 3/(t + …)))."""
+    t = np.clip(-x, 3, _FAR)
+    rest = t
+    for k in range(60, 1, -1):
+        rest = t + k / rest
+    return 1 / rest
+
+
+_FAR = 1e18  # as good as infinite: there (φ/Φ)(x + φ/Φ) is its limit, 1 or 0, and not 0 · ∞
+_excess: Row = row(mills_excess, lambda g, z, x: g * (1 - np.minimum(_mills(x), _FAR) * z))
+_mills: Row = row(mills, lambda g, z, x: -g * (np.minimum(z, _FAR) * _excess(x)))
+
+
+def _xlogy(x: Any, y: Any) -> Any:
+    # SciPy's ufunc, unlike NumPy's, would make float64 of a number beside float32.
+    return special.xlogy(_like(x, y), _like(y, x))
+
+
 if special.INSTALLED:
     row(special.expit, lambda g, z, x: g * (z * (1 - z)))
     row(special.log_expit, lambda g, z, x: g * special.expit(-x))
     row(special.erf, lambda g, z, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
     row(special.erfc, lambda g, z, x: -g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
     row(special.ndtr, lambda g, z, x: g * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
-    row(
-        special.log_ndtr,
-        lambda g, z, x: g * np.exp(-0.5 * x * x - z) * (1 / math.sqrt(2 * math.pi)),
-    )
+    row(special.log_ndtr, lambda g, z, x: g * _mills(x))
     row(special.gammaln, lambda g, z, x: g * special.psi(x))
     row(special.psi, lambda g, z, x: g * _zeta(2.0, x))
     row(
-        special.xlogy,
-        lambda g, z, x, y: g * np.log(y),
+        _xlogy,
+        lambda g, z, x, y: g * np.log(_like(y, z)),
         lambda g, z, x, y: g * (x / y),
+        key=special.xlogy,
     )
 
 # Choosing between values
@@ -140,12 +195,20 @@ row(
     lambda g, z, x, y: g * _wins(y, x, z.dtype),
     lambda g, z, x, y: g * _wins(x, y, z.dtype),
 )
-row(
-    np.where,
+
+
+def _bind_where(c: Any, x: Any, y: Any) -> Bound:
+    if type(x) is not Tensor and type(y) is not Tensor:
+        raise TypeError("where: neither x nor y is a Tensor; choose by value(c)")
+    return (value(c), x, y), {}
+
+
+_WHERE_VJPS = (
     None,
-    lambda g, z, c, x, y: np.where(value(c), g, 0.0),
-    lambda g, z, c, x, y: np.where(value(c), 0.0, g),
+    lambda g, z, c, x, y: np.where(c, g, 0.0),
+    lambda g, z, c, x, y: np.where(c, 0.0, g),
 )
+ROWS[np.where] = Row("where", np.where, _WHERE_VJPS, _bind_where)
 
 
 def _clip_vjp(g: Array, z: Array, x: Array, a_min: Any = None, a_max: Any = None) -> Array:
@@ -167,10 +230,10 @@ def _restore(g: Array, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Arr
 
 
 def _normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    if axis is None:
+    """The axes counted from 0, or NumPy's error; a single number has an axis 0 to reduce, too."""
+    if axis is None or (ndim == 0 and axis in (0, -1)):
         return tuple(range(ndim))
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    return tuple(a % ndim for a in axes)
+    return normalize_axis_tuple(axis if isinstance(axis, tuple) else (axis,), ndim)
 
 
 def spread(g: Any, shape: tuple[int, ...]) -> Any:
@@ -231,20 +294,71 @@ _cumsum = row(cumsum, _cumsum_vjp, options=("axis",), key="cumsum")
 
 @composed(np.cumsum)
 def _cumsum_any(x: Array, axis: int | None = None) -> Array:
-    return _cumsum(x, axis) if axis is not None else _cumsum(np.ravel(x), 0)
+    return _cumsum(*_flat(x, axis))
+
+
+def _flat(x: Array, axis: int | None) -> tuple[Array, int]:
+    """What NumPy does without an axis, and with axis 0 of a single number."""
+    if axis is None or x.ndim == 0:
+        return np.ravel(x), 0 if axis is None else normalize_axis_index(axis, 1)
+    return x, normalize_axis_index(axis, x.ndim)
+
+
+def recurrence(a: Any, b: Any) -> Any:
+    """z_k = b_k + a_k z_{k−1} along the first axis, with z_{−1} = 0."""
+    z = np.array(b)
+    for k in range(1, len(z)):
+        z[k] += a[k] * z[k - 1]
+    return z
+
+
+def _delayed(z: Array, first: float) -> Array:
+    """z_{k−1} for z_k along the first axis."""
+    return np.concatenate([np.full_like(value(z)[:1], first), z[:-1]])
+
+
+def _recurrence_b(g: Array, z: Array, a: Array, b: Array) -> Array:
+    # r_k = g_k + a_{k+1} r_{k+1}: the same recurrence from the other end.
+    return np.flip(_recurrence(_delayed(np.flip(a, 0), 0.0), np.flip(g, 0)), 0)
+
+
+def _recurrence_a(g: Array, z: Array, a: Array, b: Array) -> Array:
+    return _recurrence_b(g, z, a, b) * _delayed(z, 0.0)
+
+
+_recurrence = row(recurrence, _recurrence_a, _recurrence_b)
+
+
+def cumprod(x: Any) -> Any:
+    """np.cumprod along the first axis."""
+    return np.cumprod(x, axis=0)
+
+
+def _cumprod_vjp(g: Array, z: Array, x: Array) -> Array:
+    # ∂z_j/∂x_k = z_{k−1} · x_{k+1} ⋯ x_j, with no division: zeros are no special case.
+    return _recurrence_b(g, z, x, x) * _delayed(z, 1.0)
+
+
+_cumprod = row(cumprod, _cumprod_vjp)
+
+
+@composed(np.cumprod)
+def _cumprod_any(x: Array, axis: int | None = None) -> Array:
+    x, axis = _flat(x, axis)
+    return np.moveaxis(_cumprod(np.moveaxis(x, axis, 0)), 0, axis)
 
 
 @composed(np.var)
 def _var(x: Array, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Array:
     centred = x - np.mean(x, axis=axis, keepdims=True)
     total = np.sum(centred * centred, axis=axis, keepdims=keepdims)
-    count = x.size // max(total.size, 1)
-    return total * (1 / (count - ddof))
+    count = math.prod(x.shape[a] for a in _normal_axes(axis, x.ndim))
+    return total / max(count - ddof, 0)
 
 
 @composed(np.std)
 def _std(x: Array, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Array:
-    return np.sqrt(_var(x, axis, ddof=ddof, keepdims=keepdims))
+    return _length(_var(x, axis, ddof=ddof, keepdims=keepdims))
 
 
 @composed(np.prod)
@@ -266,6 +380,11 @@ def _prod(x: Array, axis: Any = None, *, keepdims: bool = False) -> Array:
 # Shape
 
 
+def _inverse(axes: Any, ndim: int) -> tuple[int, ...]:
+    """The permutation that undoes `axes`, which may count from the end."""
+    return tuple(np.argsort(normalize_axis_tuple(axes, ndim)).tolist())
+
+
 row(
     np.reshape,
     lambda g, z, x, shape: np.reshape(g, x.shape),
@@ -273,7 +392,7 @@ row(
 )
 row(
     np.transpose,
-    lambda g, z, x, axes=None: np.transpose(g, None if axes is None else np.argsort(axes)),
+    lambda g, z, x, axes=None: np.transpose(g, None if axes is None else _inverse(axes, g.ndim)),
     options=("axes",),
 )
 row(
@@ -301,15 +420,39 @@ def _ravel(x: Array) -> Array:
 
 
 @composed(np.roll)
-def _roll(x: Array, shift: int, axis: int) -> Array:
-    return np.take(x, (np.arange(x.shape[axis]) - shift) % max(x.shape[axis], 1), axis)
+def _roll(x: Array, shift: Any, axis: Any = None) -> Array:
+    if axis is None:
+        return np.reshape(_roll(np.ravel(x), shift, 0), x.shape)
+    for s, a in np.broadcast(shift, normalize_axis_tuple(axis, x.ndim, allow_duplicate=True)):
+        x = np.take(x, np.roll(np.arange(x.shape[a]), s), a)
+    return x
+
+
+@composed(np.repeat)
+def _repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
+    x, axis = _flat(x, axis)
+    return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
+
+
+@composed(np.tile)
+def _tile(x: Array, reps: Any) -> Array:
+    counts = tuple(reps) if np.ndim(reps) else (reps,)
+    counts = (1,) * (x.ndim - len(counts)) + counts
+    lengths = (1,) * (len(counts) - x.ndim) + x.shape
+    apart = np.reshape(x, tuple(k for n in lengths for k in (1, n)))
+    pairs = tuple(zip(counts, lengths, strict=True))
+    repeated = np.broadcast_to(apart, tuple(k for pair in pairs for k in pair))
+    return np.reshape(repeated, tuple(r * n for r, n in pairs))
 
 
 # Joining and padding
 
 
 def _concatenate_vjp(i: int, g: Array, z: Array, *arrays: Array, axis: int = 0) -> Array:
-    start = sum(a.shape[axis] for a in arrays[:i])
+    if axis is None:
+        start = sum(np.size(a) for a in arrays[:i])
+        return np.reshape(g[start : start + arrays[i].size], arrays[i].shape)
+    start = sum(np.shape(a)[axis] for a in arrays[:i])
     index: list[Any] = [slice(None)] * g.ndim
     index[axis] = slice(start, start + arrays[i].shape[axis])
     return g[tuple(index)]
@@ -385,13 +528,19 @@ row(getitem, _getitem_vjp, options=("index",), key="getitem")
 
 @composed(np.take)
 def _take(x: Array, indices: Any, axis: int | None = None) -> Array:
-    if axis is None:
-        return np.reshape(x, (-1,))[indices]
-    return x[(slice(None),) * (axis % x.ndim) + (indices,)]
+    x, axis = _flat(x, axis)
+    if np.asarray(indices).dtype == bool:  # numbers here, a mask in brackets
+        indices = np.asarray(indices, np.intp)
+    return x[(slice(None),) * axis + (indices,)]
 
 
 @composed(np.take_along_axis)
-def _take_along_axis(x: Array, indices: Any, axis: int = -1) -> Array:
+def _take_along_axis(x: Array, indices: Any, axis: int | None = -1) -> Array:
+    if axis is None:
+        x, axis = np.ravel(x), 0
+    axis = normalize_axis_index(axis, x.ndim)
+    if np.ndim(indices) != x.ndim:
+        raise ValueError(f"indices must have the {x.ndim} axes of x, got {np.ndim(indices)}")
     index: list[Any] = [
         np.arange(n).reshape([-1 if i == j else 1 for j in range(x.ndim)])
         for i, n in enumerate(x.shape)
@@ -401,7 +550,9 @@ def _take_along_axis(x: Array, indices: Any, axis: int = -1) -> Array:
 
 
 @composed(np.sort)
-def _sort(x: Array, axis: int = -1) -> Array:
+def _sort(x: Array, axis: int | None = -1) -> Array:
+    if axis is None:
+        x, axis = np.ravel(x), 0
     return _take_along_axis(x, np.argsort(value(x), axis=axis, stable=True), axis)
 
 
@@ -444,6 +595,7 @@ def _dot(x: Array, y: Array) -> Array:
 
 @composed(np.outer)
 def _outer(x: Array, y: Array) -> Array:
+    x, y = _like(x, y), _like(y, x)
     return np.reshape(x, (-1, 1)) * np.reshape(y, (1, -1))
 
 
@@ -452,46 +604,81 @@ def _einsum(*operands: Any, subscripts: str) -> Any:
 
 
 @functools.lru_cache(maxsize=1024)
-def _einsum_plan(i: int, subscripts: str) -> tuple[str, str]:
-    """The einsum that gives ∂L/∂(operand i) from g and the others, and the letters it yields.
+def _einsum_plan(i: int, subscripts: str) -> tuple[str, str, str]:
+    """The einsum that gives ∂L/∂(operand i) from g and the others, its letters, the operand's own.
 
     A letter found in operand i alone was summed over; it is missing here and broadcast later.
     """
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
     sources = [output, *terms[:i], *terms[i + 1 :]]
-    known = "".join(letter for letter in terms[i] if any(letter in t for t in sources))
-    return ",".join(sources) + "->" + known, terms[i]
+    letters = dict.fromkeys(terms[i])
+    known = "".join(letter for letter in letters if any(letter in t for t in sources))
+    return ",".join(sources) + "->" + known, known, terms[i]
 
 
 def _einsum_vjp(i: int, g: Array, z: Array, *operands: Array, subscripts: str) -> Array:
-    spec, term = _einsum_plan(i, subscripts)
+    spec, known, term = _einsum_plan(i, subscripts)
     part = np.einsum(spec, g, *operands[:i], *operands[i + 1 :])
-    known, shape = spec.split("->")[1], operands[i].shape
-    if known == term:
+    if known == term and part.shape == operands[i].shape:
         return part
-    lengths = tuple(n if s in known else 1 for s, n in zip(term, shape, strict=True))
-    return _spread(np.reshape(part, lengths), shape)
+    return _einsum_fitted(part, known, term, operands[i].shape)
+
+
+def _einsum_fitted(part: Array, known: str, term: str, shape: tuple[int, ...]) -> Array:
+    """From the known letters to all of the operand's, some of them perhaps repeated."""
+    own = dict(zip(term, shape, strict=True))
+    found = dict(zip(known, part.shape, strict=True))
+    part = np.reshape(part, tuple(found.get(s, 1) for s in own))
+    # An axis of length 1 was stretched to its letter's length: here, or in another operand.
+    whole = tuple(found.get(s, 1) if n == 1 else n for s, n in own.items())
+    part = unbroadcast(_spread(part, whole), tuple(own.values()))
+    return part if len(own) == len(term) else _on_diagonal(part, term, shape)
+
+
+def _on_diagonal(part: Array, term: str, shape: tuple[int, ...]) -> Array:
+    """Zeros of this shape with part where all axes of one letter have one index."""
+    letters = "".join(dict.fromkeys(term))
+    index = tuple(
+        np.arange(n).reshape([-1 if s == letter else 1 for letter in letters])
+        for s, n in zip(term, shape, strict=True)
+    )
+    return _scatter(part, index=index, shape=shape)
 
 
 @functools.lru_cache(maxsize=1024)
-def _explicit(subscripts: str) -> str:
-    """The subscripts with their output spelled out; raises for what has no row."""
-    spec = subscripts.replace(" ", "")
-    if "." in spec:
-        raise TypeError(f"einsum: subscripts {subscripts!r} has an ellipsis; name every axis")
-    if "->" not in spec:
-        letters = spec.replace(",", "")
-        spec += "->" + "".join(sorted(s for s in set(letters) if letters.count(s) == 1))
-    if any(len(set(term)) != len(term) for term in spec.split("->")[0].split(",")):
-        raise TypeError(f"einsum: {subscripts!r} repeats a letter within one operand")
-    return spec
+def _explicit(subscripts: str, ndims: tuple[int, ...]) -> str:
+    """The subscripts with their output, and the axes of an ellipsis, spelled out.
+
+    ndims: of the operands, where there is an ellipsis; () otherwise.
+    """
+    inputs, arrow, output = subscripts.replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    if ndims and len(terms) != len(ndims):
+        raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, got {len(ndims)}")
+    hidden = [n - len(t) + 3 if "..." in t else 0 for t, n in zip(terms, ndims, strict=False)]
+    free = [s for s in _LETTERS if s not in subscripts][: max([0, *hidden])]
+    if not arrow:
+        single = sorted(s for s in _LETTERS if inputs.count(s) == 1)
+        output = ("..." if "..." in inputs else "") + "".join(single)
+    elif free and "..." not in output:
+        raise ValueError(f"einsum: the output of {subscripts!r} must have the ellipsis")
+    own = ["".join(free[len(free) - max(0, n) :]) for n in hidden]  # aligned at the right
+    terms = [t.replace("...", s) for t, s in zip(terms, own, strict=True)] if ndims else terms
+    return ",".join(terms) + "->" + output.replace("...", "".join(free))
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def _bind_einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Bound:
     if kwargs:
         raise TypeError(f"einsum: keyword {sorted(kwargs)[0]!r} is not supported on a Tensor")
-    return operands, {"subscripts": _explicit(subscripts)}
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: subscripts must be a str, got {type(subscripts).__name__}")
+    operands = in_one_dtype(operands)
+    ndims = tuple(np.ndim(a) for a in operands) if "." in subscripts else ()
+    return operands, {"subscripts": _explicit(subscripts, ndims)}
 
 
 ROWS[np.einsum] = Row("einsum", _einsum, _einsum_vjp, _bind_einsum)
@@ -504,17 +691,72 @@ def _inv_vjp(g: Array, z: Array, x: Array) -> Array:
     return -(zt @ g @ zt)
 
 
+def _solve_transposed(a: Array, g: Array, b: Array) -> Array:
+    # As NumPy 2 has it: b is a vector if it has one axis, else a stack of matrices.
+    at = np.swapaxes(a, -1, -2)
+    return np.linalg.solve(at, g[..., None])[..., 0] if b.ndim == 1 else np.linalg.solve(at, g)
+
+
 def _solve_left(g: Array, z: Array, a: Array, b: Array) -> Array:
-    w = np.linalg.solve(np.swapaxes(a, -1, -2), g)
+    w = _solve_transposed(a, g, b)
     return -(w[..., :, None] * z[..., None, :]) if b.ndim == 1 else -(w @ np.swapaxes(z, -1, -2))
 
 
 def _solve_right(g: Array, z: Array, a: Array, b: Array) -> Array:
-    return np.linalg.solve(np.swapaxes(a, -1, -2), g)
+    return _solve_transposed(a, g, b)
+
+
+# det is a polynomial: its derivatives exist where the inverse doesn't. By singular values they are
+# as exact there as anywhere, with x = U diag(s) Vᵀ and products of the s that leave some out.
+
+
+def cofactors(x: Any) -> Any:
+    """∂det x/∂x = det(x) x⁻ᵀ of square matrices (…, n, n), singular ones too."""
+    u, s, vt, sign = _singular(x)
+    return sign * ((u * _products_without(s, 1)[..., None, :]) @ vt)
+
+
+def cofactor_slope(x: Any, e: Any) -> Any:
+    """∂⟨cofactors(x), e⟩/∂x = Σ e ∂²det x/∂x∂x, symmetric in its two directions."""
+    u, s, vt, sign = _singular(x)
+    inner = np.swapaxes(u, -1, -2) @ e @ np.swapaxes(vt, -1, -2)
+    pairs = _products_without(s, 2)  # (…, n, n), 0 on the diagonal
+    along = (pairs @ np.diagonal(inner, axis1=-2, axis2=-1)[..., None])[..., 0]
+    h = along[..., None] * np.eye(s.shape[-1], dtype=s.dtype) - pairs * np.swapaxes(inner, -1, -2)
+    return sign * (u @ h @ vt)
+
+
+def _singular(x: Any) -> tuple[Any, Any, Any, Any]:
+    u, s, vt = np.linalg.svd(x)
+    return u, s, vt, np.rint(np.linalg.det(u) * np.linalg.det(vt))[..., None, None]
+
+
+def _products_without(s: Any, left_out: int) -> Any:
+    """Products of all s but s_i (…, n), or all but s_i and s_j (…, n, n; 0 where i = j)."""
+    eye = np.eye(s.shape[-1], dtype=bool)
+    if left_out == 1:
+        return np.prod(np.where(eye, 1.0, s[..., None, :]), axis=-1)
+    kept = np.where(eye[:, None] | eye, 1.0, s[..., None, None, :])  # (…, n, n, n)
+    return np.prod(kept, axis=-1) * ~eye
+
+
+def _cofactor_slope_x(g: Array, z: Array, x: Array, e: Array) -> Array:
+    # The third derivative, where there is an inverse y: of det(x) (tr(ye) tr(yg) − tr(yeyg)).
+    y, d = np.linalg.inv(x), np.linalg.det(x)[..., None, None]
+    ye, yg = y @ e, y @ g
+    a, b, ab = (np.trace(m, axis1=-2, axis2=-1)[..., None, None] for m in (ye, yg, ye @ yg))
+    turned = (a * b - ab) * y - a * (yg @ y) - b * (ye @ y) + (ye @ yg + yg @ ye) @ y
+    return np.swapaxes(d * turned, -1, -2)
+
+
+_cofactor_slope: Row = row(
+    cofactor_slope, _cofactor_slope_x, lambda g, z, x, e: _cofactor_slope(x, g)
+)
+_cofactors = row(cofactors, lambda g, z, x: _cofactor_slope(x, g))
 
 
 def _det_vjp(g: Array, z: Array, x: Array) -> Array:
-    return (g * z)[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2)
+    return g[..., None, None] * _cofactors(x)
 
 
 def log_abs_det(x: Any) -> Any:
@@ -527,7 +769,8 @@ def _log_abs_det_vjp(g: Array, z: Array, x: Array) -> Array:
 
 
 def _cholesky_vjp(g: Array, z: Array, x: Array) -> Array:
-    # Murray 2016, Eq. 10: L⁻ᵀ Φ(Lᵀ ḡ) L⁻¹, made symmetric; Φ halves the diagonal of the lower part.
+    # Murray 2016, Eqs. 9, 10: L⁻ᵀ Φ(Lᵀ ḡ) L⁻¹, made symmetric; Φ is the lower part with its
+    # diagonal halved.
     zt = np.swapaxes(z, -1, -2)
     inner = np.tril(zt @ np.tril(g))
     inner = inner - inner * (0.5 * np.eye(x.shape[-1], dtype=x.dtype))
@@ -550,13 +793,17 @@ def _slogdet(x: Array) -> tuple[Any, Array]:
 
 
 @composed(np.trace)
-def _trace(x: Array) -> Array:
-    return np.sum(np.diagonal(x, axis1=0, axis2=1), axis=-1)
+def _trace(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+    return np.sum(np.diagonal(x, offset, axis1, axis2), axis=-1)
 
 
 @composed(np.linalg.norm)
 def _norm(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+    if axis is not None:
+        axis = normalize_axis_tuple(axis if isinstance(axis, tuple) else (axis,), x.ndim)
+        if len(axis) not in (1, 2):
+            raise ValueError(f"norm: axis must be one axis or two, got {axis}")
+    return _length(np.sum(x * x, axis=axis, keepdims=keepdims))
 
 
 # Casting, and what carries no derivative
@@ -575,11 +822,19 @@ def _astype_vjp(g: Array, z: Array, x: Array, dtype: Any) -> Array:
 
 row(astype, _astype_vjp, options=("dtype",), key="astype", casts=True)
 
+
+@composed(np.full_like)
+def _full_like(x: Array, fill_value: Any) -> Array:
+    if isinstance(fill_value, Tensor):
+        raise TypeError("full_like: fill_value is a Tensor; write np.zeros_like(x) + fill_value")
+    return np.full_like(value(x), fill_value)
+
+
 CONSTANT.update(
     (np.sign, np.floor, np.ceil, np.rint, np.trunc, np.round, np.isnan, np.isfinite, np.isinf)
 )
 CONSTANT.update((np.isneginf, np.isposinf, np.signbit, np.logical_not, np.floor_divide))
 CONSTANT.update((np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal))
 CONSTANT.update((np.argmax, np.argmin, np.argsort, np.shape, np.ndim, np.size, np.result_type))
-CONSTANT.update((np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.searchsorted))
+CONSTANT.update((np.zeros_like, np.ones_like, np.empty_like, np.searchsorted))
 CONSTANT.update((np.array_equal, np.allclose, np.isclose, np.iscomplexobj, np.may_share_memory))

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from core import Tensor, checkpoint
+from core import Tensor, checkpoint, value
 from core.checkpoint import (
     Run,
     environment,
@@ -387,11 +387,11 @@ def test_parameters_and_state_are_named_by_their_way_through_the_model():
 
 def test_state_restored_in_place():
     net, other = Net(), Net()
-    data = net.layers[0].W.data
+    data = value(net.layers[0].W)
     for array in (arrays := state(other)).values():
         array += 1
     load_state(net, arrays)
-    assert net.layers[0].W.data is data
+    assert value(net.layers[0].W) is data
     assert all(np.array_equal(a, arrays[name]) for name, a in state(net).items())
 
 

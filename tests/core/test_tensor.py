@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import doctest
+import math
+import pickle
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
+import core.tensor
 from core import Tensor, debug, grad, jacobian, no_grad, value
 from core import functional as F
 from core.errors import InputError
@@ -69,6 +77,23 @@ def test_grad_leaves_grad_alone_and_gives_zeros_for_strangers():
     np.testing.assert_array_equal(z, np.zeros(2))
     assert x.grad is None
     assert stranger.grad is None
+
+
+def test_grad_of_one_tensor_is_one_array():
+    x, stranger = leaf(3), leaf(2)
+    y = np.sum(x * x)
+    np.testing.assert_array_equal(grad(y, x), grad(y, [x])[0])
+    np.testing.assert_array_equal(grad(y, stranger), np.zeros(2))
+    slope = grad(y, x, create_graph=True)
+    np.testing.assert_array_equal(grad(np.sum(slope), x), np.full(3, 2.0))
+
+
+def test_grad_takes_any_iterable_of_tensors():
+    params = {"a": leaf(3), "b": leaf(3)}
+    y = np.sum(params["a"] * params["b"])
+    for g, h in zip(grad(y, params.values()), grad(y, (p for p in params.values())), strict=True):
+        np.testing.assert_array_equal(g, h)
+        assert np.any(g)
 
 
 def test_grad_with_respect_to_a_computed_tensor():
@@ -160,6 +185,101 @@ def test_log_space_survives_empty_support():
     assert np.isposinf(F.logsumexp(np.array([np.inf, 0.0])))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logaddexp_at_infinity(dtype: type):
+    inf = np.inf
+    x = Tensor(np.array([1, inf, inf, -inf, -inf, 1, 0], dtype))
+    y = Tensor(np.array([inf, 1, inf, -inf, 1, -inf, 0], dtype))
+    ones = np.ones(7, dtype)
+    first = grad(np.logaddexp(x, y), [x, y], ones, create_graph=True)
+    np.testing.assert_array_equal(first[0].data, np.array([0, 1, 0.5, 0, 0, 1, 0.5], dtype))
+    np.testing.assert_array_equal(first[1].data, np.array([1, 0, 0.5, 0, 1, 0, 0.5], dtype))
+    np.testing.assert_array_equal(grad(np.sum(first[0]), x), [0, 0, 0, 0, 0, 0, 0.25])
+    np.testing.assert_array_equal(grad(np.logaddexp(x, inf), x, ones), [0, 0.5, 0.5, 0, 0, 0, 0])
+
+
+def log_cdf_slopes(x: np.ndarray) -> list[np.ndarray]:
+    t = Tensor(x)
+    ones = np.ones_like(x)
+    slope = grad(special.log_ndtr(t), t, ones, create_graph=True)
+    bend = grad(slope, t, ones, create_graph=True)
+    return [slope.data, bend.data, grad(bend, t, ones)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_cdf_of_the_normal_far_to_the_left(dtype: type):
+    """With t = −x: φ/Φ = t + 1/t − 2/t³ + …; log Φ bends by −1 there, and by 0 to the right."""
+    x = np.array([-1e3, -1e6, -1e20, -1e35, -np.inf, 1e3, 1e20, np.inf], dtype)
+    first, second, third = log_cdf_slopes(x)
+    np.testing.assert_allclose(first, np.where(x < 0, -x, 0), rtol=2e-6)
+    np.testing.assert_allclose(second, np.where(x < 0, -1.0, 0), atol=2e-6)
+    # 1 − h(x + h) is exact to eps, and multiplied by h ≤ 10³ where it isn't 0 already.
+    np.testing.assert_allclose(third, np.zeros(8), atol=1e-8 + 1e3 * np.finfo(dtype).eps)
+    assert first.dtype == second.dtype == third.dtype == dtype
+
+
+def test_log_cdf_of_the_normal_equals_its_exact_ratio():
+    """Against φ/Φ and its derivatives −h(x + h), by 40 digits."""
+    mpmath = pytest.importorskip("mpmath")
+    x = np.concatenate([np.linspace(-45, 10, 111), [-3 - 1e-9, -3.0, -3 + 1e-9]])
+    with mpmath.workdps(60):
+        exact = [mpmath.npdf(a) / mpmath.ncdf(a) for a in x.tolist()]
+        bent = [-h * (a + h) for h, a in zip(exact, x.tolist(), strict=True)]
+    first, second, _ = log_cdf_slopes(x)
+    np.testing.assert_allclose(first, np.array(exact, float), rtol=1e-13)
+    np.testing.assert_allclose(second, np.array(bent, float), rtol=1e-12)
+    narrow = log_cdf_slopes(x.astype(np.float32))
+    np.testing.assert_allclose(narrow[0], first, rtol=2e-5)
+    np.testing.assert_allclose(narrow[1], second, rtol=2e-4)
+
+
+def test_lengths_have_no_slope_at_zero():
+    x = Tensor(np.zeros((2, 3)))
+    for f in (lambda x: np.linalg.norm(x, axis=1), lambda x: np.std(x, axis=1), np.linalg.norm):
+        slope = grad(np.sum(f(x)), x, create_graph=True)
+        np.testing.assert_array_equal(slope.data, np.zeros((2, 3)))
+        assert np.all(np.isfinite(grad(np.sum(slope), x)))
+    assert np.all(grad(np.hypot(x[0, 0], x[0, 1]), x) == 0)
+
+
+def test_det_of_a_singular_matrix():
+    """∂det/∂x is the matrix of cofactors, here of rank 1; of a zero matrix ∂²det is left."""
+    x = Tensor(np.array([[1.0, 2.0], [2.0, 4.0]]))
+    slope = grad(np.linalg.det(x), x, create_graph=True)
+    np.testing.assert_allclose(slope.data, [[4, -2], [-2, 1]], rtol=1e-14)
+    np.testing.assert_allclose(grad(slope[0, 0], x), [[0, 0], [0, 1]], atol=1e-15)
+    nothing = Tensor(np.zeros((2, 2)))
+    slope = grad(np.linalg.det(nothing), nothing, create_graph=True)
+    np.testing.assert_array_equal(slope.data, np.zeros((2, 2)))
+    np.testing.assert_allclose(grad(slope[0, 1], nothing), [[0, 0], [-1, 0]], atol=1e-15)
+
+
+def test_det_has_a_third_derivative_where_there_is_an_inverse():
+    x = np.random.default_rng(0).normal(size=(3, 3))
+    u, v, w = np.random.default_rng(1).normal(size=(3, 3, 3))
+    t = Tensor(x)
+    y = np.linalg.det(t)
+    for direction in (u, v):
+        y = np.sum(grad(y, t, create_graph=True) * direction)
+    # det is a cubic form: its third derivative is its polarisation.
+    signs = [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+    polar = sum((-1) ** (3 - a - b - c) * np.linalg.det(a * u + b * v + c * w) for a, b, c in signs)
+    np.testing.assert_allclose(np.sum(grad(y, t) * w), polar, rtol=1e-10)
+
+
+def test_solve_a_stack_for_one_vector():
+    """As NumPy 2: b of one axis is a vector, whatever a is."""
+    a = np.random.default_rng(0).normal(size=(3, 3, 3)) + 3 * np.eye(3)
+    b = np.array([1.0, 2.0, 3.0])
+    ta, tb = Tensor(a), Tensor(b)
+    g = np.random.default_rng(1).normal(size=(3, 3))
+    da, db = grad(np.linalg.solve(ta, tb), [ta, tb], g)
+    each = [np.linalg.solve(m.T, h) for m, h in zip(a, g, strict=True)]
+    np.testing.assert_allclose(db, np.sum(each, axis=0))
+    for d, h, m in zip(da, each, a, strict=True):
+        np.testing.assert_allclose(d, -np.outer(h, np.linalg.solve(m, b)))
+
+
 @pytest.mark.parametrize("size", [700.0, 1e4])
 def test_extreme_logits_stay_finite(size: float):
     logits = Tensor(np.array([-size, size]))
@@ -188,6 +308,8 @@ def test_prod_with_zeros():
         lambda x: np.prod(x, axis=1),
         lambda x: np.linalg.norm(x, axis=1),
         lambda x: np.roll(x, 2, 1),
+        lambda x: np.tile(x, (2, 2)),
+        lambda x: np.repeat(x, 2),
         lambda x: np.diagonal(x, 1),
         lambda x: np.trace(x),
         lambda x: np.outer(x, x),
@@ -256,11 +378,14 @@ def test_graphs_are_not_lost_silently(lose):
         lambda t: np.sum(t, 0, np.float32),
         lambda t: np.exp(t, where=np.ones(3, bool)),
         lambda t: np.mean(t, dtype=np.float32),
-        lambda t: np.einsum("ii->i", np.outer(t, t)),
-        lambda t: np.einsum("...i->...", t),
+        lambda t: np.einsum("i->", t, optimize=True),
+        lambda t: np.einsum(t, [0]),
+        lambda t: np.clip(np.ones(3), 0.0, t),
+        lambda t: np.full_like(np.ones(3), t[0]),
+        lambda t: np.where(t, 1.0, 0.0),
         lambda t: np.pad(t, 1, mode="reflect"),
         lambda t: np.add.reduce(t),
-        lambda t: np.cumprod(t),
+        lambda t: np.nancumprod(t),
         lambda t: np.fmod(t, 2.0),
     ],
 )
@@ -308,6 +433,97 @@ def test_only_leaves_can_be_written():
         np.exp(leaf(3))[0] = 1.0
 
 
+def replace(x: Tensor) -> None:
+    x.data = np.ones(3)
+
+
+def shrink(x: Tensor) -> None:
+    x.data -= 0.1
+
+
+@pytest.mark.parametrize(
+    "write", [replace, shrink, lambda x: x.data.__setitem__(..., 1.0), lambda x: x.data.sort()]
+)
+def test_values_are_written_through_the_tensor_only(write):
+    """Else backward would multiply by values that the forward pass never saw."""
+    for x in (leaf(3), np.exp(leaf(3))):
+        before = x.data.copy()
+        with pytest.raises((AttributeError, ValueError), match=r"read-only|write t"):
+            write(x)
+        np.testing.assert_array_equal(x.data, before)
+
+
+def test_in_place_operators_make_a_new_tensor():
+    w = leaf(3)
+    y = w
+    y += 2 * w
+    np.testing.assert_allclose(grad(np.sum(y), w), np.full(3, 3.0))
+    total = np.zeros(3)
+    with pytest.raises(TypeError, match=r"y = y \+ x"):
+        total += w
+
+
+@pytest.mark.parametrize(
+    ("lose", "instead"),
+    [
+        (lambda t: float(t[0]), r"t\.item\(\)"),
+        (lambda t: int(t[0]), r"t\.item\(\)"),
+        (lambda t: math.sqrt(t[0]), r"t\.item\(\)"),
+        (lambda t: t.__setitem__(0, t[1]), r"np\.where\(mask, values, y\)"),
+        (lambda t: np.exp(t).__setitem__(0, 1.0), r"np\.where\(mask, values, y\)"),
+        (lambda t: np.zeros(2).__setitem__(0, t[0]), r"np\.stack"),
+        (lambda t: np.add(t, 1.0, out=np.zeros(2)), r"out="),
+        (lambda t: np.full_like(t, t[0]), r"np\.zeros_like\(x\) \+ fill_value"),
+        (lambda t: f"{t:.3f}", r"single number, got shape \(2,\)"),
+    ],
+)
+def test_errors_say_what_to_write_instead(lose, instead):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        lose(leaf(2))
+    errors = [str(caught.value), str(caught.value.__cause__)]
+    assert any(re.search(instead, e) for e in errors), errors
+
+
+def test_a_single_number_is_formatted_as_a_float_is():
+    for x in (Tensor(np.array(1.23456)), Tensor(np.array([[1.23456]], np.float32))):
+        assert f"{x:.3f}" == "1.235"
+        assert f"{x:>8.2e}" == "1.23e+00"
+        assert f"{x}" == repr(x) == str(x)
+
+
+# Copies and pickles
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))]
+)
+def test_copies_of_a_leaf_are_leaves_of_their_own(again):
+    w = leaf(3, dtype=np.float32)
+    np.sum(w * w).backward()
+    twin = again(w)
+    np.testing.assert_array_equal(twin.data, w.data)
+    np.testing.assert_array_equal(twin.grad, w.grad)
+    twin[0] = 9.0
+    assert w.data[0] != 9.0
+    y = np.sum(twin * w)
+    for g, other in zip(grad(y, [twin, w]), (w, twin), strict=True):
+        np.testing.assert_array_equal(g, other.data)
+    one, other = again([w, w]) if again is not copy.copy else (w, w)
+    assert one is other
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_copies_of_a_computed_tensor_say_why_not(again):
+    with pytest.raises(TypeError, match=r"computed by exp: use value\(t\)"):
+        again(np.exp(leaf(3)))
+
+
+def test_the_examples_run():
+    found = doctest.testmod(core.tensor)
+    assert found.attempted > 10
+    assert found.failed == 0
+
+
 def test_debug_mode_sees_writes_to_raw_arrays():
     raw = np.ones(3)
     x = leaf(3)
@@ -315,6 +531,31 @@ def test_debug_mode_sees_writes_to_raw_arrays():
         y = np.sum(x * raw)
         y.backward()
         raw[0] = 7.0
+        with pytest.raises(RuntimeError, match="behind"):
+            y.backward()
+
+
+@pytest.mark.parametrize(
+    ("f", "kept"),
+    [
+        (lambda x, i: x[i], np.array([0, 1])),
+        (lambda x, i: x[i], [0, 1]),
+        (lambda x, i: x[i, None], np.array([0, 1])),
+        (lambda x, i: x[i], np.array([True, False, True])),
+        (lambda x, i: np.take(x, i), np.array([0, 1])),
+        (lambda x, i: np.take_along_axis(x, i, 0), np.array([0, 1])),
+        (lambda x, i: np.where(i, x, 0.0), np.array([True, False, True])),
+        (lambda x, i: np.clip(x, i, None), np.array([0.0, 1.0, 2.0])),
+        (lambda x, i: np.concatenate([x, i]), [0.5, 0.0]),
+        (lambda x, i: np.pad(x, i), np.array([0, 1])),
+    ],
+)
+def test_debug_mode_sees_writes_to_every_array_of_a_call(f, kept):
+    x = leaf(3)
+    with debug():
+        y = np.sum(f(x, kept))
+        y.backward()
+        kept[0], kept[1] = kept[1], kept[0]
         with pytest.raises(RuntimeError, match="behind"):
             y.backward()
 

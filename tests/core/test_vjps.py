@@ -96,6 +96,11 @@ def test_float32_stays_float32(case: Case):
     assert all(g.dtype == np.float32 for g in second)
 
 
+WITHOUT_A_PEER = {"cbrt", "zeta", "mills", "mills_excess", "scatter", "recurrence"}
+WITHOUT_A_PEER |= {"cofactor_slope", "conv2d_kernel", "unpool", "picked", "put_back"}
+WITHOUT_A_PEER |= {"binary_entropy"}
+
+
 def test_derivatives_match_pytorch():
     torch = pytest.importorskip("torch")
     compared = set()
@@ -105,7 +110,7 @@ def test_derivatives_match_pytorch():
         for dtype, tolerance in ((np.float64, 1e-9), (np.float32, 1e-4)):
             if _compare_with_torch(torch, case, dtype, tolerance):
                 compared.add(case.key)
-    assert len(compared) >= len(ROWS) - 8
+    assert {ROWS[key].name for key in set(ROWS) - compared} == WITHOUT_A_PEER
 
 
 def _compare_with_torch(torch: Any, case: Case, dtype: Any, tolerance: float) -> bool:
@@ -161,7 +166,7 @@ def test_wrong_rows_are_rejected(name: str):
 
 
 def test_wrong_broadcasting_is_rejected(monkeypatch: pytest.MonkeyPatch):
-    def forgets_leading_axes(g: Any, shape: tuple[int, ...]) -> Any:
+    def forgets_leading_axes(g: Any, shape: tuple[int, ...], name: str) -> Any:
         return np.reshape(g[(0,) * (g.ndim - len(shape))], shape)
 
     inputs = [np.ones((3, 4)), np.ones(4)]

@@ -77,6 +77,8 @@ def _unary(torch: Any) -> list[Case]:
         (special.erfc, t and t.erfc, -2, 2),
         (special.ndtr, t and t.special.ndtr, -2, 2),
         (special.log_ndtr, t and t.special.log_ndtr, -3, 2),
+        (vjps.mills, None, -9, 3),
+        (vjps.mills_excess, None, -9, 3),
         (special.gammaln, t and t.lgamma, 0.5, 3),
         (special.psi, t and t.digamma, 0.5, 3),
         (np.copy, t and t.clone, -2, 2),
@@ -84,9 +86,10 @@ def _unary(torch: Any) -> list[Case]:
     rng = np.random.default_rng(0)
     cases = []
     for function, peer, low, high in table:
+        call = function if isinstance(function, np.ufunc) or function is np.copy else ROWS[function]
         for shape in ((3, 4), (), (0,), (1, 5, 1)):
             x = _away_from(_draw(rng, shape, low, high), (0.0,))
-            cases.append(Case(function, f"{function.__name__}{shape}", function, [x], peer))
+            cases.append(Case(function, f"{function.__name__}{shape}", call, [x], peer))
     return cases
 
 
@@ -102,6 +105,7 @@ def _binary(torch: Any) -> list[Case]:
         (np.arctan2, t and t.arctan2, 0.3, 2),
         (np.maximum, t and t.maximum, -2, 2),
         (np.minimum, t and t.minimum, -2, 2),
+        (np.hypot, t and t.hypot, -2, 2),
         (special.xlogy, t and t.special.xlogy, 0.3, 2),
     ]
     pairs = [((3, 4), (3, 4)), ((3, 4), (4,)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 0), (1, 1))]
@@ -178,6 +182,13 @@ def _shapes(torch: Any) -> list[Case]:
         (np.stack, "stack last", lambda x, y: np.stack([x, y], axis=-1), [x, x + 1], t and (lambda x, y: t.stack([x, y], -1))),
         ("pad", "pad", lambda x: np.pad(x, ((0, 0), (1, 2), (0, 3))), [x], t and (lambda x: t.nn.functional.pad(x, (0, 3, 1, 2)))),
         ("pad", "pad 1", lambda x: np.pad(x, 1, constant_values=2.0), [x], t and (lambda x: t.nn.functional.pad(x, (1,) * 6, value=2.0))),
+        (vjps.cumprod, "cumprod", lambda x: np.cumprod(x, axis=1), [x], t and (lambda x: x.cumprod(1))),
+        (vjps.cumprod, "cumprod flat", np.cumprod, [np.where(x > 1, 0.0, x)], t and (lambda x: x.ravel().cumprod(0))),
+        (vjps.recurrence, "recurrence", ROWS[vjps.recurrence], [x, x + 1], None),
+        ("getitem", "repeat", lambda x: np.repeat(x, 2, axis=-1), [x], t and (lambda x: x.repeat_interleave(2, -1))),
+        ("getitem", "repeat each", lambda x: np.repeat(x, [2, 0, 1], 1), [x], t and (lambda x: x.repeat_interleave(t.tensor([2, 0, 1]), 1))),
+        (np.broadcast_to, "tile", lambda x: np.tile(x, (2, 1, 3)), [x], t and (lambda x: x.tile(2, 1, 3))),
+        (np.broadcast_to, "tile 4", lambda x: np.tile(x, [2, 1, 1, 2]), [x], t and (lambda x: x.tile(2, 1, 1, 2))),
         ("cumsum", "cumsum", lambda x: np.cumsum(x, axis=1), [x], t and (lambda x: x.cumsum(1))),
         ("cumsum", "cumsum flat", np.cumsum, [x], t and (lambda x: x.ravel().cumsum(0))),
         ("astype", "astype", lambda x: x.astype(np.float64), [x], t and (lambda x: x.double())),
@@ -230,6 +241,14 @@ def _products(torch: Any) -> list[Case]:
         ("i,j,k->ki", ((2,), (3,), (4,))),
         ("ij->ji", ((2, 3),)),
         ("ij,jk", ((2, 3), (3, 0))),
+        ("ii->i", ((3, 3),)),
+        ("ii", ((3, 3),)),
+        ("iji,jk->ki", ((2, 3, 2), (3, 4))),
+        ("iij,jjk,k", ((3, 3, 2), (2, 2, 4), (4,))),
+        ("...ij,...jk->...ik", ((2, 1, 3, 4), (5, 4, 2))),
+        ("b...,...b", ((2, 3, 4), (4, 2))),
+        ("...ii->...", ((2, 3, 3),)),
+        ("...,...->...", ((), (2, 3))),
     ):
         call, peer = (lambda *o, s=spec: np.einsum(s, *o)), (lambda *o, s=spec: t.einsum(s, *o))
         inputs = [rng.normal(size=d) for d in dims]
@@ -248,6 +267,8 @@ def _linalg(torch: Any) -> list[Case]:
 
     table: list[tuple[Any, str, Any, Inputs, Any]] = [
         (np.linalg.inv, "inv", np.linalg.inv, [a], t and t.linalg.inv),
+        (vjps.cofactors, "cofactors", ROWS[vjps.cofactors], [a], t and (lambda x: t.linalg.det(x)[:, None, None] * t.linalg.inv(x).mT)),
+        (vjps.cofactor_slope, "cofactor_slope", ROWS[vjps.cofactor_slope], [a, a[::-1] - 1], None),
         (np.linalg.det, "det", np.linalg.det, [a], t and t.linalg.det),
         (vjps.log_abs_det, "slogdet", lambda x: np.linalg.slogdet(x)[1], [a], t and (lambda x: t.linalg.slogdet(x)[1])),
         (np.linalg.solve, "solve", np.linalg.solve, [a, b], t and t.linalg.solve),

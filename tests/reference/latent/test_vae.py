@@ -326,7 +326,7 @@ def linear_gaussian(seed=0):
     """The model, and W (2, D), b (D,), σ² of x = zW + b + σ·noise."""
     model = tiny(GaussianVAE, latent=2, hidden=(), seed=seed)
     layer = model.decoder.layers[0]
-    return model, layer.W.data, layer.b.data, math.exp(2 * model.log_sigma.data[0])
+    return model, value(layer.W), value(layer.b), math.exp(2 * model.log_sigma.data[0])
 
 
 def pca_log_prob(x, W, b, s2):
