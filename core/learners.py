@@ -4,7 +4,6 @@ A learner holds a model and what must be remembered between its steps; `core.tra
 """
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -35,6 +34,9 @@ SCHEDULES: dict[str, Callable[[int, int], Schedule]] = {
     "cosine": lambda total, warmup: optim.cosine(total, warmup),
 }
 """Name → schedule, of the total number of steps and those of the warm-up."""
+
+HUGE = 1e15
+"""A loss beyond this, in nats, is that of a training that diverged."""
 
 _EVALUATED = 1000  # rows per batch where no gradient is needed
 
@@ -143,7 +145,7 @@ class GradientLearner(Learner):
     ) -> float:
         optimiser.zero_grad()
         L = loss(*batch)
-        if not math.isfinite(L.item()):
+        if not abs(L.item()) <= HUGE:
             raise Diverged(f"{getattr(loss, '__name__', 'the loss')} is {L.item()}")
         L.backward()
         if self.settings.clip_norm is not None:
@@ -190,6 +192,24 @@ class CountLearner(Learner):
         self.model.fit(x, y)
         loss = mean_loss(self.model, x, y, seed=self.settings.seed)
         return [] if loss is None else [loss]
+
+
+def learner_of(model: Any, settings: TrainSettings | None = None) -> Learner:
+    """What takes the model's training steps, by the methods that it has; a Learner is one.
+
+    Raises InputError for an object that can't be trained.
+    """
+    if isinstance(model, Learner):
+        return model
+    ways = {"fit": CountLearner, "em_step": EMLearner, "loss": GradientLearner}
+    ways |= {"objectives": GradientLearner, "log_prob": GradientLearner}
+    make = next((way for method, way in ways.items() if hasattr(model, method)), None)
+    if isinstance(model, type) or make is None:
+        raise InputError(
+            f"model must have one of {', '.join(ways)}, got "
+            f"{'the class ' + model.__name__ if isinstance(model, type) else type(model).__name__}"
+        )
+    return make(model, settings or TrainSettings())
 
 
 def make_optimiser(params: Mapping[str, Any], settings: TrainSettings) -> Optimiser:

@@ -1,7 +1,7 @@
 """The training loop: one for every model, stoppable at any step and resumable to the same bits.
 
 A learner (core.learners) knows what a step is; `fit` knows the rest: shuffled batches, schedule,
-validation, early stopping, log, checkpoints, Ctrl-C.
+validation, early stopping, log, checkpoints, Ctrl-C and SIGTERM.
 
 All randomness comes from counters (core.random): the order of the rows is a function of seed and
 epoch, and what the losses draw continues one Generator. So the position in training and the arrays
@@ -27,6 +27,7 @@ import numpy as np
 from core.checkpoint import Arrays, PathLike, Run
 from core.errors import CheckpointError, DataError, InputError, Interrupted
 from core.learners import (
+    HUGE,
     SCHEDULES,
     CountLearner,
     EMLearner,
@@ -34,6 +35,7 @@ from core.learners import (
     Learner,
     TrainSettings,
     can_validate,
+    learner_of,
     mean_loss,
 )
 from core.optim import Diverged
@@ -96,7 +98,7 @@ class History:
 
 
 def fit(
-    learner: Learner,
+    model: Any,
     data: "Dataset",
     *,
     settings: TrainSettings | None = None,
@@ -106,21 +108,24 @@ def fit(
 ) -> History:
     """Train on data.train; leave in the model the parameters of the epoch that validated best.
 
-    Without validation rows (or a validation loss) those of the last epoch are kept. settings: the
-    learner's unless given. out: the run's folder, written to as training goes on; with `resume`
-    training continues from the checkpoint there, if there is one, to the same bits as if it had
-    never stopped. patience and checkpoint_seconds may differ from then, and epochs; with the cosine
-    schedule, which is stretched over all epochs, other epochs are no longer the same bits: a
-    warning says so. on_progress is
-    called after every step and epoch.
+    model: what counts (has `fit`), climbs (`em_step`) or has a gradient (`loss` or `log_prob`), or
+    a Learner of one. settings: those of the Learner, or the default, unless given. Without
+    validation rows (or a validation loss) the parameters of the last epoch are kept.
 
-    Raises Interrupted after Ctrl-C, when the step is finished and the state saved (a second Ctrl-C
-    stops at once); Diverged if a loss, gradient or parameter is NaN or infinite (the checkpoint
-    from before is kept); DataError if there are no rows, or NaN in them; CheckpointError if `out`
-    holds another training, or can't be read or written.
+    out: the run's folder, written to as training goes on; with `resume` training continues from the
+    checkpoint there, if there is one, to the same bits as if it had never stopped. patience and
+    checkpoint_seconds may differ from then, and epochs; with the cosine schedule, stretched over
+    all epochs, other epochs are no longer the same bits: a warning says so. on_progress is called
+    after every step and epoch.
+
+    Raises Interrupted after Ctrl-C or SIGTERM, when the step is finished and the state saved (a
+    second one stops at once); Diverged if a loss is NaN or beyond 1e15, or a gradient or parameter
+    NaN or infinite (the checkpoint from before is kept); DataError if there are no rows, or NaN in
+    them; CheckpointError if `out` holds another training, or can't be read or written.
     """
     if resume and out is None:
         raise InputError("resume needs out, the run's folder")
+    learner = learner_of(model, settings)
     settings = settings or learner.settings
     if settings != learner.settings:
         raise InputError("settings must be the ones that the learner was made with")
@@ -227,8 +232,9 @@ class _Training:
             losses = self.learner.step(x, y, self.rng, self.multiplier(at.step))
         except Diverged as error:
             raise self._diverged(str(error)) from error
-        if any(map(math.isnan, losses)):
-            raise self._diverged("the loss is nan")
+        for loss in losses:
+            if _is_lost(loss):
+                raise self._diverged(f"the loss is {loss:.3g}")
         totals = at.totals or [0.0] * len(losses)
         at.totals = [t + len(x) * v for t, v in zip(totals, losses, strict=True)]
         at.batch, at.step, at.rows = at.batch + 1, at.step + 1, at.rows + len(x)
@@ -251,8 +257,8 @@ class _Training:
     def _validate(self) -> float | None:
         x, y = self.validation.x, self.validation.y
         loss = mean_loss(self.model, x, y, seed=self.settings.seed)
-        if loss is not None and math.isnan(loss):
-            raise self._diverged("the validation loss is nan")
+        if loss is not None and _is_lost(loss):
+            raise self._diverged(f"the validation loss is {loss:.3g}")
         return loss
 
     def _losses(self) -> dict[str, Any]:
@@ -381,6 +387,11 @@ def _check_continues(file: Path, stored: _Position, own: _Position) -> None:
         raise CheckpointError(f"{file} was trained on other data")
 
 
+def _is_lost(loss: float) -> bool:
+    """NaN, or so large that nothing can be learned from it; +∞ is −log 0, as counting can say."""
+    return math.isnan(loss) or (abs(loss) > HUGE and loss != math.inf)
+
+
 def _loggable(entry: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no infinity, which −log 0 is: null."""
     infinite = {k: None for k, v in entry.items() if isinstance(v, float) and math.isinf(v)}
@@ -403,21 +414,30 @@ def _checksum(split: "Split") -> int:
 
 
 class _CtrlC:
-    """Makes of the first Ctrl-C a note that training reads between steps; the next acts as ever."""
+    """Makes of the first Ctrl-C or SIGTERM a note that training reads between steps.
+
+    The next acts as ever.
+    """
 
     def __enter__(self) -> Self:
-        self.pressed, self._installed = False, False
-        self._before = signal.getsignal(signal.SIGINT)
-        main = threading.current_thread() is threading.main_thread()
-        if main and callable(self._before):  # not where the signal is ignored or not Python's
-            signal.signal(signal.SIGINT, self._note)
-            self._installed = True
+        self.pressed = False
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.getsignal(number)
+                # Not where the signal is ignored or not Python's.
+                if callable(before) or (number == signal.SIGTERM and before == signal.SIG_DFL):
+                    self._before[number] = before
+                    signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.pressed = True
-        signal.signal(signal.SIGINT, self._before)
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def __exit__(self, *exception: object) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, self._before)
+        self._restore()

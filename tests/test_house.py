@@ -195,7 +195,7 @@ def test_readme_commands_are_make_targets():
         assert re.search(rf"^{target}:", makefile, re.M), f"README names make {target}"
 
 
-def test_readme_examples_run():
+def test_readme_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The Python in the README that stands on its own; the first block quotes a model's file.
 
     The last needs a GPU: tests/kernels/test_attention.py runs it in Triton's interpreter.
@@ -204,6 +204,7 @@ def test_readme_examples_run():
     quoted, *examples, _ = blocks
     for line in quoted.splitlines():
         assert line.strip() in (ROOT / "reference/autoregressive/fvsbn.py").read_text()
+    monkeypatch.chdir(tmp_path)  # one leaves a run
     names: dict[str, Any] = {}
     exec(examples[0], names)
     x, t = names["x"].data, np.tanh(names["x"].data)
@@ -212,4 +213,6 @@ def test_readme_examples_run():
     assert x.shape == (5,)
     for example in examples[1:]:
         exec(example, names)
+    assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
+    assert names["history"].validation[-1] < names["history"].validation[0] < 44.4
     np.testing.assert_array_equal(names["counts"], np.histogram(names["x"], names["edges"])[0])

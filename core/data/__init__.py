@@ -112,6 +112,8 @@ def load(
     else:
         read: Any = {"label": label, "missing": missing, "standardise": standardise}
         data = load_file(_path(name_or_path), seed=seed, block=block, **read)
+    where = name if name in NAMES else str(Path(data.doc).resolve())
+    data = replace(data, source=where, missing=missing, seed=seed)
     if n is not None:
         data = replace(data, train=data.train.subset(n))
     data = data.as_domain(domain or data.domain)

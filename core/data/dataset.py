@@ -85,7 +85,8 @@ class Dataset:
     classes: labels are 0 … classes − 1; 0 when there are none. class_names: what the file calls
     them. given: the meaning of y where it is no label, by name; "y" where it is one thing.
     units: of a table's columns, whose numbers x holds standardised if it is so loaded. label: the
-    column that y comes from. notes: what was done to the file.
+    column that y comes from. missing, seed, source: how and by what name or path it was loaded.
+    notes: what was done to the file.
     vocabulary: text only, the character of each id. end: id of the character that ends a row and
     fills what is left of it, where rows are separate strings.
     log_density: exact log p of the distribution that made the data, (B, D) → (B,) nats, where it is
@@ -111,6 +112,9 @@ class Dataset:
     doc: str = ""
     units: Units | None = None
     label: str = ""
+    missing: str = "error"
+    seed: int = 0
+    source: str = ""
     notes: tuple[str, ...] = ()
 
     @property

@@ -133,11 +133,19 @@ def _pin_threads(n: int | None) -> None:
 
 
 @app.command("list")
-def list_models() -> None:
-    """Every model: its kind, what it can do, its mission rows and year."""
+def list_models(
+    model: Annotated[str | None, typer.Argument(help="One of them: its arguments.")] = None,
+) -> None:
+    """Every model: its kind, what it can do, its mission rows and year. Of MODEL, its arguments."""
     from reference import MODELS
-    from reference.zoo.runs import capabilities
+    from reference.zoo.choices import signature_of
+    from reference.zoo.runs import capabilities, find_row
 
+    if model is not None:
+        row = find_row(model)
+        print(f"{row.title} ({row.year}), {row.kind}: {', '.join(capabilities(row))}")
+        printing.print_table(("--set", "type", "default"), signature_of(row))
+        return
     rows = [
         (m.name, m.title, m.kind, ", ".join(capabilities(m)), " ".join(m.rows), str(m.year))
         for m in MODELS.values()

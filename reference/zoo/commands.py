@@ -41,6 +41,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, as it was begun.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace whatever run is in --out.")
+    ] = False,
     label: Annotated[
         str | None, typer.Option(help="The column with the labels, or none. [y, label or class]")
     ] = None,
@@ -53,30 +56,42 @@ def train(
 
     For what is not given the zoo's settings for this model and data are taken, if it has some.
     """
-    from reference.zoo import runs, sources
+    from core.errors import InputError
+    from reference.zoo import choices, runs, sources
     from reference.zoo.progress import training_bar
 
+    if resume and overwrite:
+        raise InputError("--resume and --overwrite must not be given together, got both")
     row = runs.find_row(model)
     old = runs.stored_config(out, row) if resume else {}
     source = data or old.get("data", "digits")
     seed = old.get("seed", 0) if seed is None else seed
-    demo = runs.find_demo(row, source)
     numbers = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience}
     given = {name: number for name, number in numbers.items() if number is not None}
-    how = runs.settings(old.get("train", {"seed": seed, **demo.train}) | given, out)
     label, missing = label or old.get("label"), missing or old.get("missing", "error")
     table: Any = {"label": label, "missing": missing}
     loaded = sources.read(
         source, row, seed=seed, data_dir=data_dir, domain=old.get("domain"), **table
     )
+    demo = choices.defaults(row, loaded, source)
+    how = choices.settings(old.get("train", {"seed": seed, **demo.train}) | given, out)
     arguments = {**old.get("arguments", demo.arguments), **parse_settings(settings or [])}
     config = runs.configuration(
         row, loaded, source=source, arguments=arguments, settings=how, seed=seed, **table
     )
     if "checksum" in config:
         print(loaded.summary, file=sys.stderr)
+    again = {"resume": resume, "overwrite": overwrite}
+    done = runs.epochs_done(out) if resume else 0
     with training_bar(f"{row.title} · {loaded.name}") as on_progress:
-        runs.train(config, loaded, how, out, resume=resume, on_progress=on_progress)
+        _, history = runs.train(config, loaded, how, out, on_progress=on_progress, **again)
+    if resume and len(history.entries) == done:
+        print(f"{out} is trained to its end, {done} epochs: nothing was left to do; --epochs more")
+        return
+    if history.validation[-1] == float("inf"):
+        cure = "; --set alpha=0.5 gives it some" if "alpha" in config["arguments"] else ""
+        said = "the model gives some held-out rows probability 0, an infinite loss"
+        print(f"genzoo: {said}{cure}", file=sys.stderr)
     print(f"{row.title}, trained on {loaded.name}, is in {out}")
 
 
@@ -164,8 +179,9 @@ def score(
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """["hidden=[64, 64]", "loss=minimax"] → {"hidden": [64, 64], "loss": "minimax"}."""
+    """["hidden=64,64", "loss=minimax"] → {"hidden": [64, 64], "loss": "minimax"}."""
     import json
+    import re
 
     from core.errors import InputError
 
@@ -174,8 +190,9 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not (equals and key.isidentifier()):
             raise InputError(f"--set must be KEY=VALUE, got {pair!r}")
+        several = re.fullmatch(r"[-+.eE\d]+(,[-+.eE\d]+)+", value)
         try:
-            parsed[key] = json.loads(value)
+            parsed[key] = json.loads(f"[{value}]" if several else value)
         except ValueError:
             parsed[key] = value
     return parsed

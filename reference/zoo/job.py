@@ -23,7 +23,7 @@ from core.machine import commit, machine, present
 from core.train import TrainSettings
 from reference import MODELS, Demo, Model
 from reference.judges import likelihood, two_sample
-from reference.zoo import report, runs
+from reference.zoo import choices, report, runs
 from reference.zoo.entry import Entry, Job, code, figures_of, kept_entry, train_and_score
 
 
@@ -145,6 +145,8 @@ def _plan(
                 if key not in loaded:
                     read = _load(*key, seed, data_dir)
                     loaded[key] = read, two_sample.HeldOut(read, seed=seed)
+                if data is not None:
+                    demo = choices.defaults(row, loaded[key][0], data)
                 yield plan_job(row, demo, *loaded[key], quick=quick, seed=seed)
             except InputError as error:
                 if data is None or named:

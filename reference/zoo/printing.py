@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,12 @@ def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    if sum(widths) + 3 * len(widths) > Console().width:
+        for name, *rest in rows:  # too narrow: a name, and what is said of it beneath
+            print(name)
+            print(textwrap.indent(textwrap.fill(" · ".join(rest), Console().width - 4), "    "))
+        return
     table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*row)
@@ -46,7 +53,8 @@ def print_likelihood(model: Any, data: Dataset, split: str, first: int | None, s
     if s.gap is not None:
         print(f"gap to the truth    {at_most}{s.gap:.4f} ± {s.gap_se:.4f}")
     if s.impossible:
-        print(f"impossible samples  {s.impossible}, which the model gives probability 0")
+        cure = "; training with --set alpha=0.5 gives it some" if hasattr(model, "alpha") else ""
+        print(f"impossible samples  {s.impossible}, which the model gives probability 0{cure}")
 
 
 def print_classification(model: Any, data: Dataset, split: str, first: int | None) -> None:

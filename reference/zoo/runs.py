@@ -9,13 +9,14 @@ import difflib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.checkpoint import Run, write_json
+from core.checkpoint import PathLike, Run, write_json
+from core.checks import is_whole
 from core.data import Dataset, Units
 from core.errors import CheckpointError, GenzooError, InputError, Interrupted
 from core.learners import CountLearner, EMLearner, GradientLearner, TrainSettings
@@ -57,17 +58,6 @@ def capabilities(row: Model) -> tuple[str, ...]:
     return (*likelihood.get(row.family, ()), *sample, *classify)
 
 
-def settings(given: Mapping[str, Any], run: Path) -> TrainSettings:
-    """TrainSettings; CheckpointError if the run's config.json has one that there isn't."""
-    known = {field.name for field in fields(TrainSettings)}
-    if unknown := sorted(given.keys() - known):
-        raise CheckpointError(
-            f"{run / 'config.json'}: train must have the keys {', '.join(sorted(known))}, "
-            f"got {', '.join(unknown)} too"
-        )
-    return TrainSettings(**given)
-
-
 # --- building and training ----------------------------------------------------------------------
 
 
@@ -81,8 +71,15 @@ def complete(row: Model, arguments: Mapping[str, Any]) -> dict[str, Any]:
     for name in arguments:
         if name not in takes:
             raise InputError(f"{row.name} has no argument {name!r}; it takes {', '.join(takes)}")
-    defaults = {name: accepted[name].default for name in takes}
-    return {k: v for k, v in {**defaults, **arguments}.items() if v is not inspect.Parameter.empty}
+    lists = {name for name in takes if _is_list(accepted[name])}
+    arguments = {k: [v] if k in lists and is_whole(v) else v for k, v in arguments.items()}
+    given = {name: accepted[name].default for name in takes} | arguments
+    return {k: v for k, v in given.items() if v is not inspect.Parameter.empty}
+
+
+def _is_list(parameter: inspect.Parameter) -> bool:
+    """Whether an argument takes several numbers only, so that 500 means [500]."""
+    return str(parameter.annotation).startswith(("Sequence[", "list[", "tuple["))
 
 
 def build(row: Model, arguments: Mapping[str, Any], seed: int) -> Any:
@@ -150,12 +147,7 @@ def train(
     row = find_row(config["model"])
     model = build(row, config["arguments"], config["seed"])
     learner = LEARNERS[row.training](model, settings)
-    if resume:
-        run = _continued(out, config)
-    elif not overwrite and any((out / f"{part}.safetensors").exists() for part in _PARTS):
-        raise CheckpointError(f"{out} already holds a run: resume it, or choose another folder")
-    else:
-        run = Run.create(out, config, overwrite=overwrite)
+    run = prepared(out, config, resume=resume, overwrite=overwrite)
     try:
         history = fit(learner, data, out=out, resume=resume, on_progress=on_progress)
     except Interrupted:
@@ -163,6 +155,17 @@ def train(
         raise
     _remember(run, config)
     return model, history
+
+
+def prepared(out: Path, config: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Run:
+    """The run folder to train in: continued, replaced or new; CheckpointError if it is taken."""
+    if resume:
+        return _continued(out, config)
+    if not overwrite and any((out / f"{part}.safetensors").exists() for part in _PARTS):
+        raise CheckpointError(
+            f"{out} already holds a run: resume it, overwrite it, or choose another folder"
+        )
+    return Run.create(out, config, overwrite=overwrite)
 
 
 def _remember(run: Run, config: Mapping[str, Any]) -> None:
@@ -214,7 +217,7 @@ def units_of(config: Mapping[str, Any]) -> Units | None:
         raise CheckpointError(f"config.json: {error}") from error
 
 
-def open_run(path: Path) -> Opened:
+def open_run(path: PathLike) -> Opened:
     """The model stored in the run folder `path`.
 
     Raises CheckpointError if the folder is not a run, is damaged, or was made to harm.
@@ -230,7 +233,10 @@ def _read_config(run: Run) -> tuple[Model, dict[str, Any], int]:
     file, config = run.path / "config.json", run.config
     name, arguments, seed = (config.get(key) for key in ("model", "arguments", "seed"))
     if not isinstance(name, str) or name not in MODELS:
-        raise CheckpointError(f"{file} names no known model, got {name!r}")
+        raise CheckpointError(
+            f"{file} names no known model, got {name!r}; core.checkpoint.Run.open(path)"
+            ".load_model(model) reads one of your own class"
+        )
     if not isinstance(arguments, dict) or type(seed) is not int or not 0 <= seed < 2**63:
         raise CheckpointError(f"{file} must hold arguments, an object, and seed, an int ≥ 0")
     return MODELS[name], arguments, seed
@@ -267,6 +273,11 @@ def stored_config(path: Path, row: Model) -> dict[str, Any]:
         if not isinstance(run.config.get(key), kind):
             raise CheckpointError(f"{run.path / 'config.json'} must hold {key}")
     return run.config
+
+
+def epochs_done(path: Path) -> int:
+    """How many epochs the log of a run has."""
+    return len(Run.open(path).read_log())
 
 
 def show_run(opened: Opened, x: Batch, y: Batch = None) -> dict[str, bytes | str]:

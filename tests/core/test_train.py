@@ -752,3 +752,38 @@ def test_parameters_that_no_objective_owns_keep_no_optimiser():
     learner = GradientLearner(Players(), SETTINGS)
     assert set(parameters(learner.model)) == {"a", "b", "idle"}
     assert sorted(learner.state_dict()) == ["0/m.b", "0/t", "0/v.b", "1/m.a", "1/t", "1/v.a"]
+
+
+@pytest.mark.parametrize("loss", [1.8e23, -1e16, math.inf, math.nan])
+def test_a_loss_that_is_lost_is_diverged(loss):
+    """Of one that learns by gradients; +∞ is −log 0 and only there a divergence."""
+
+    class Lost:
+        def __init__(self):
+            self.w = Tensor(np.ones(2))
+
+        def loss(self, x, y=None, rng=None):
+            return np.sum(self.w) * loss
+
+    rows = np.ones((20, 2))
+    data = Dataset("t", Split(rows), Split(rows[:0]), Split(rows[:0]), domain="continuous")
+    with pytest.raises(Diverged, match="loss is"):
+        fit(GradientLearner(Lost(), TrainSettings(epochs=1)), data)
+
+
+def test_a_validation_loss_that_is_lost_is_diverged_but_an_impossible_row_is_not():
+    class Counted:
+        def __init__(self, held_out):
+            self.held_out, self.n = held_out, np.zeros(1)
+
+        def fit(self, x, y=None):
+            self.n += len(x)
+
+        def log_prob(self, x):
+            return np.full(len(x), -1.0 if len(x) > 5 else -self.held_out)
+
+    rows = np.ones((20, 2))
+    data = Dataset("t", Split(rows), Split(rows[:3]), Split(rows[:0]), domain="continuous")
+    assert fit(Counted(math.inf), data).validation == [math.inf]
+    with pytest.raises(Diverged, match=r"the validation loss is 1\.8e\+23"):
+        fit(Counted(1.8e23), data)

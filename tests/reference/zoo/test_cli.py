@@ -20,7 +20,7 @@ from core.data import load
 from core.errors import GenzooError, InputError
 from core.train import TrainSettings
 from reference import MODELS
-from reference.zoo import cli, commands, progress, runs, showing
+from reference.zoo import cli, commands, printing, progress, runs, showing
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -275,6 +275,87 @@ def test_what_was_trained_is_not_trained_over(genzoo, run):
     fails(genzoo(*again, "--lr", 0.5, "--epochs", 3), "lr", "0.5")
     fails(genzoo("train", "fvsbn", "--out", run.parent / "new", "--resume"), "is not a run")
     assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+
+
+def test_overwrite_replaces_a_run(genzoo, run):
+    train = ["train", "fvsbn", "--epochs", 1, "--out", run]
+    fails(genzoo(*train, "--overwrite", "--resume"), "--resume and --overwrite")
+    before = (run / "model.safetensors").read_bytes()
+    assert genzoo(*train, "--seed", 3, "--overwrite")[0] == 0
+    assert (run / "model.safetensors").read_bytes() != before
+    assert json.loads((run / "config.json").read_text())["seed"] == 3
+
+
+def test_a_resume_past_the_end_says_so(genzoo, run):
+    for epochs in ([], ["--epochs", 1]):
+        status, out, _ = genzoo("train", "fvsbn", "--resume", "--out", run, *epochs)
+        assert status == 0
+        assert (
+            out == f"{run} is trained to its end, 1 epochs: nothing was left to do; --epochs more\n"
+        )
+    assert "is in" in genzoo("train", "fvsbn", "--resume", "--out", run, "--epochs", 2)[1]
+
+
+def test_sigterm_saves_as_ctrl_c_does(genzoo, monkeypatch, tmp_path):
+    def listen(self, at):
+        if at.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train = ["train", "nade", "--epochs", 2, "--set", "hidden=3", "--out", tmp_path / "run"]
+    with monkeypatch.context() as patch:
+        patch.setattr(progress._Lines, "listen", listen)
+        status, _, err = genzoo(*train)
+    assert status == 130
+    assert "stopped after step 5" in err
+    assert "saved in" in err
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert genzoo(*train, "--resume")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"), [("hidden=7", [7]), ("hidden=7,5", [7, 5]), ("hidden=[7]", [7])]
+)
+def test_one_number_is_a_list_where_a_list_is_meant(genzoo, tmp_path, text, hidden):
+    train = ["train", "made", "--epochs", 1, "--set", text, "--out", tmp_path / "run"]
+    assert genzoo(*train)[0] == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["arguments"]["hidden"] == hidden
+
+
+def test_list_of_a_model_has_its_arguments(genzoo):
+    status, out, _ = genzoo("list", "made")
+    assert status == 0
+    assert out.splitlines()[0].startswith("MADE (2015), autoregressive: log p, sample")
+    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines()[2:]}
+    assert rows["dim"] == ["int", "from the data"]
+    assert rows["hidden"][0] == "Sequence[int]"
+    assert not {"seed", "dtype"} & set(rows)
+    fails(genzoo("list", "mdae"), "unknown model 'mdae'", "did you mean made")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_tables_fit_the_terminal_and_cut_no_name(monkeypatch, capsys, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    rows = [(m.name, m.title, m.kind, "log p, sample", " ".join(m.rows)) for m in MODELS.values()]
+    printing.print_table(("name", "model", "kind", "can", "rows"), rows)
+    out = capsys.readouterr().out
+    assert all(len(line) <= width for line in out.splitlines())
+    words = out.split()
+    for name, title, *_ in rows:
+        assert name in words
+        assert set(title.split()) <= set(words)
+
+
+def test_an_infinite_loss_is_said_with_its_cure(genzoo, tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    np.savetxt(tmp_path / "x.csv", x, delimiter=",")
+    train = ["train", "histogram", "--data", tmp_path / "x.csv", "--out", tmp_path / "run"]
+    err = genzoo(*train)[2]
+    assert "gives some held-out rows probability 0, an infinite loss; --set alpha=0.5" in err
+    assert "alpha=0.5 gives it some" in genzoo("score", tmp_path / "run")[1]
+    assert "infinite" not in genzoo(*train, "--overwrite", "--set", "alpha=0.5")[2]
+    assert re.search(r"nats per sample +\d+\.\d+ ±", genzoo("score", tmp_path / "run")[1])
 
 
 def test_a_config_of_something_else_is_not_overwritten(genzoo, tmp_path):

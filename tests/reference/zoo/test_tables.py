@@ -171,6 +171,23 @@ def test_a_table_of_people(genzoo, tmp_path):
     assert "continuous data can't be read as binary" in err
 
 
+def test_defaults_on_unknown_data_beat_one_gaussian(genzoo, table, tmp_path):
+    """RealNVP on iris without any setting: below 3.10 nats, a Gaussian's with full covariance."""
+    path, run = table("iris"), tmp_path / "run"
+    how = ["--label", "species", "--missing", "mean"]
+    genzoo("train", "real-nvp", "--data", path, *how, "--out", run)
+    data = load(path, label="species", missing="mean")
+    train, x = (part.x.astype(np.float64) for part in (data.train, data.test))
+    mean, cov = train.mean(axis=0), np.cov(train.T, bias=True)
+    d = x - mean
+    gauss = 0.5 * np.mean(np.sum(d @ np.linalg.inv(cov) * d, axis=1))
+    gauss += 0.5 * np.linalg.slogdet(2 * math.pi * cov)[1]
+    assert gauss == pytest.approx(3.10, abs=0.05)
+    assert nats(genzoo("score", run)[0]) < gauss - 0.5
+    seconds = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["seconds"]
+    assert seconds < 60
+
+
 def test_a_run_remembers_its_data_and_says_when_they_moved(genzoo, table, tmp_path, monkeypatch):
     path, run = table("iris"), tmp_path / "run"
     monkeypatch.chdir(tmp_path)
