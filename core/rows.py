@@ -79,7 +79,7 @@ def variadic(function: Any, vjp: Vjp, options: tuple[str, ...]) -> None:
 
 def in_one_dtype(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """Python numbers beside a Tensor take its dtype; NumPy would make them float64."""
-    if not any(type(a) in (int, float) for a in arrays):
+    if {int, float}.isdisjoint(map(type, arrays)):
         return arrays
     dtype = next((a.dtype for a in arrays if type(a) is Tensor), np.dtype(np.float64))
     return tuple(dtype.type(a) if type(a) in (int, float) else a for a in arrays)
