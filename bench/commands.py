@@ -55,26 +55,34 @@ def bench(
         str, typer.Option(help="Only benchmarks whose name in docs/operations.md has this in it.")
     ] = "",
     torch: Torch = False,
+    without: Without = None,
     dim: Dim = None,
 ) -> None:
-    """Time a function of yours beside ours and other libraries'; a wrong one gets no number."""
+    """Time a function of yours beside ours and other libraries'; a wrong one gets no number.
+
+    First it is checked on drawn calls, as `genzoo check` does; --without narrows those.
+    """
     from bench.threads import pin_threads, threads
 
     pin_threads(threads())  # Numba's, too, before it is imported
     from bench.yours import beside
     from core.errors import InputError
     from kernels.foreign import adapted, find, find_operation
+    from kernels.search import report, smallest
 
     row = find_operation(op)
     twin = adapted(find(function), row, torch=torch)
     labels = [label for label in row.bench if case in label]
     if not labels:
         raise InputError(f"--case must be in one of {'; '.join(row.bench)}, got {case!r}")
+    if fault := smallest(twin, row, without=without or ()):
+        print(report(function, fault), "\n\nnothing is timed", sep="")
+        raise typer.Exit(1)
     for label in labels:
         try:
             print(beside(twin, row, label, dims(dim)), flush=True)
         except AssertionError as wrong:
-            print(f"{function} is wrong, so nothing is timed: {wrong}")
+            print(f"{wrong}\n\nnothing is timed")
             raise typer.Exit(1) from None
 
 

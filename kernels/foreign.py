@@ -23,7 +23,7 @@ def find_operation(name: str) -> Op:
     """The row of this name; InputError if there is none."""
     from kernels import OPS
 
-    row: Op = OPS[one_of("--op", name, OPS)]
+    row: Op = OPS[one_of("operation", name, OPS)]
     return row
 
 

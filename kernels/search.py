@@ -13,7 +13,7 @@ from kernels.calls import Call
 from kernels.proof import check
 from kernels.table import Op
 
-SHOWN = 24
+SHOWN = 12
 """Larger arrays are told by dtype and shape."""
 
 
