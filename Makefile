@@ -19,10 +19,10 @@ demo: .venv/.base
 	$(BIN)/genzoo zoo --out zoo
 
 test: .venv/.dev
-	$(BIN)/python -m pytest tests bench --benchmark-disable
+	$(BIN)/python -m pytest tests bench --benchmark-disable --numprocesses auto
 
 test-deep: .venv/.dev binaries .venv/.sanitizer
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests bench --benchmark-disable -m "slow or not slow"
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests bench --benchmark-disable --numprocesses auto -m "slow or not slow"
 
 # Every Triton kernel in every form in use, by the pinned Triton and by the oldest that is supported.
 binaries: .venv/.fit .venv/.fit-3.6

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import optim
+from core.checks import some
 from core.errors import InputError
 from core.optim import EMA, Diverged, Optimiser, Schedule
 from core.random import Generator
@@ -240,7 +241,7 @@ def _negative_log_prob(model: Any) -> Loss:
     conditional = "y" in inspect.signature(model.log_prob).parameters
 
     def loss(x: Any, y: Any = None, rng: Generator | None = None) -> Any:
-        return -np.mean(model.log_prob(x, y) if conditional else model.log_prob(x))
+        return -np.mean(model.log_prob(some(x), y) if conditional else model.log_prob(some(x)))
 
     return loss
 

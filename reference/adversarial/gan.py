@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from core import Array, Tensor, no_grad
-from core.checks import flag, float_dtype, number, one_of, real, whole
+from core.checks import flag, float_dtype, number, one_of, real, some, whole
 from core.checks import sizes as widths
 from core.functional import leaky_relu, relu, softplus
 from core.model import Described, draws
@@ -128,7 +128,7 @@ class GAN(Described):
 
     def discriminator_loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
         """−V(D, G) and the penalty, on data x (B, dim) and as many samples; labels are not used."""
-        x, rng = real(x, self.dim, self.dtype), checked_generator(rng)
+        x, rng = real(some(x), self.dim, self.dtype), checked_generator(rng)
         with no_grad():
             fake = self.generate(rng.normal((len(x), self.latent), dtype=self.dtype))
         loss = np.mean(real_loss(self.logits(x))) + np.mean(fake_loss(self.logits(fake)))  # −Eq. 1
@@ -141,9 +141,8 @@ class GAN(Described):
 
     def generator_loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
         """What G minimises, on as many samples as there are data; nothing else of x is used."""
-        z = checked_generator(rng).normal(
-            (len(real(x, self.dim, self.dtype)), self.latent), dtype=self.dtype
-        )
+        n = len(real(some(x), self.dim, self.dtype))
+        z = checked_generator(rng).normal((n, self.latent), dtype=self.dtype)
         return np.mean(self.loss_of_fakes(self.logits(self.generate(z))))
 
     @draws

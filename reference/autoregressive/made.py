@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from core import Array, Tensor, value
-from core.checks import binary, float_dtype, ordering, whole
+from core.checks import binary, float_dtype, ordering, some, whole
 from core.checks import sizes as widths
 from core.functional import bernoulli_log_prob, linear, logsumexp, relu, sigmoid
 from core.model import Described, draws
@@ -120,7 +120,8 @@ class MADE(Described):
 
     def loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
         """Mean negative log-likelihood of a batch, in nats, under masks that `rng` chooses."""
-        return -np.mean(self._log_prob(x, int(checked_generator(rng).integers(0, self.masks, ()))))
+        k = int(checked_generator(rng).integers(0, self.masks, ()))
+        return -np.mean(self._log_prob(some(x), k))
 
     @draws
     def sample(self, n: int, *, seed: int = 0) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from core import Array
-from core.checks import number, numbers, whole
+from core.checks import number, numbers, some, whole
 from core.errors import InputError
 from core.functional import logsumexp, normal_log_prob
 from core.random import normal, uniform
@@ -52,7 +52,7 @@ class KernelNaiveBayes(NaiveBayes):
 
     def fit(self, x: Array, y: Any = None) -> Any:
         """Keep x (B, dim) with labels y (B,), forgetting what was kept before."""
-        self._check_room(len(x))
+        self._check_room(len(self._read(some(x))))
         return super().fit(x, y)
 
     def log_likelihood(self, x: Array) -> Array:

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from core import Array
-from core.checks import float_dtype, one_of, real, whole
+from core.checks import float_dtype, one_of, real, some, whole
 from core.functional import normal_kl, normal_log_prob
 from core.model import Described, draws
 from core.random import Generator, checked_generator, normal
@@ -112,7 +112,7 @@ class DDPM(Described):
 
     def loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
         """Algorithm 1: E‖ε − ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t)‖² at one random t per row; no labels."""
-        x, rng = real(x, self.dim, self.dtype), checked_generator(rng)
+        x, rng = real(some(x), self.dim, self.dtype), checked_generator(rng)
         t = rng.integers(1, self.schedule.T + 1, (len(x),))
         eps = rng.normal(x.shape, dtype=self.dtype)
         x_t = self.schedule.add_noise(x, eps, t)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from core import Array, no_grad
-from core.checks import binary, float_dtype, number, whole
+from core.checks import binary, float_dtype, number, some, whole
 from core.checks import sizes as widths
 from core.functional import bernoulli_log_prob, logsumexp, normal_log_prob, relu, sigmoid
 from core.model import Described, draws
@@ -87,7 +87,7 @@ class VAE(Described):
 
     def loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
         """Mean of −log p(x|z) + β KL in nats: the negative ELBO for β = 1. Labels are not used."""
-        reconstruction, kl = self._terms(x, rng)
+        reconstruction, kl = self._terms(some(x), rng)
         return np.mean(self.beta * kl - reconstruction)
 
     def _terms(self, x: Array, rng: Generator | None) -> tuple[Array, Array]:
@@ -118,7 +118,7 @@ class VAE(Described):
 
     def validation_loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
         """Mean negative bound with k = 16: nearer to what counts, and less noisy, than the loss."""
-        return -np.mean(self.importance_log_prob(x, y, rng, k=16))
+        return -np.mean(self.importance_log_prob(some(x), y, rng, k=16))
 
     @draws
     def sample(self, n: int, *, seed: int = 0) -> Any:

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from core import Tensor, grad
 from core.checkpoint import load_arrays, save_arrays
-from core.errors import InputError
 from core.random import Generator
 from core.state import load_state, parameters, state
 from tests.laws.subject import Subject, build, examples, log_prob, objectives
@@ -98,31 +96,3 @@ def keeps_float32(s: Subject) -> None:
         assert out.dtype == np.float32
         assert all(g.dtype == np.float32 for g in grad(out, list(params.values())))
     assert model.sample(3, seed=0).dtype == np.float32
-
-
-def names_what_is_wrong_with_the_input(s: Subject) -> None:
-    """NaN, a wrong width, a wrong number of axes or a foreign value raise InputError naming x."""
-    x, _ = examples(s.row, 6, 2)
-    bad = {"NaN": x * np.nan, "width": x[:, :-1], "axes": x[0]}
-    if s.discrete:
-        bad["foreign value"] = x + 0.5
-    use = _scorer(s)
-    for what, wrong in bad.items():
-        _must_refuse(lambda x=wrong: use(x), r"\bx\b", what)
-    for n in (-1, 2.5, "3") if hasattr(s.model, "sample") else ():
-        _must_refuse(lambda n=n: s.model.sample(n, seed=0), r"\bn\b|shape", f"n = {n!r}")
-
-
-def _must_refuse(call: Callable[[], Any], names: str, what: str) -> None:
-    with pytest.raises(InputError, match=names) as caught:
-        call()
-    assert "\n" not in str(caught.value), f"{what}: more than one line"
-
-
-def _scorer(s: Subject) -> Callable[[Any], Any]:
-    if s.row.kind in EXPLICIT:
-        return lambda x: s.model.log_prob(x)
-    if s.row.kind == "discriminative":
-        return lambda x: s.model.predict_proba(x)
-    loss, _ = objectives(s.model)[0]
-    return lambda x: loss(x, None, Generator(0))

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.laws import autoregressive, classifiers, everything, explicit, flows, implicit, latent
+from tests.laws import (
+    arguments,
+    autoregressive,
+    classifiers,
+    everything,
+    explicit,
+    flows,
+    implicit,
+    latent,
+)
 from tests.laws.everything import EXPLICIT
 
 IMPLICIT = ("adversarial", "diffusion")
@@ -40,6 +49,6 @@ LAWS: dict[Callable[..., None], tuple[str, ...]] = {
     everything.save_and_load_give_the_same_model: ALL,
     everything.samples_are_reproducible: GENERATIVE,
     everything.keeps_float32: GENERATIVE,
-    everything.names_what_is_wrong_with_the_input: ALL,
+    arguments.methods_name_what_is_wrong: ALL,
 }
 """Law → the kinds of model that owe it."""
