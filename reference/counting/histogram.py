@@ -73,9 +73,7 @@ class Histogram(Described):
             edges = [[k - 0.5 for k in range(self.levels + 1)]] * self.dim
         elif edges is None:
             edges = _grid(self.dim, 10 if bins is None else bins, low, high)
-        self.edges = [np.array(e, self.dtype) for e in edges]  # dim × (K_j + 1,)
-        if len(self.edges) != self.dim or min(self.shape) < 1:
-            raise InputError(f"edges must make cells along each of {dim} axes, got {self.shape}")
+        self.edges = _as_arrays(edges, self.dim, self.dtype)  # dim × (K_j + 1,)
         if self.fixed:
             _check_edges(self.edges)
         _check_size(self.shape)
@@ -171,7 +169,22 @@ def _grid(dim: int, bins: Any, low: Each, high: Each) -> list[Any]:
         return [np.zeros(K_j + 1) for K_j in K]
     given = (("low", low), ("high", high))
     ends = ([number(name, end) for end in _each(name, every, dim)] for name, every in given)
-    return [np.linspace(a, b, K_j + 1) for a, b, K_j in zip(*ends, K, strict=True)]
+    rows = list(zip(*ends, K, strict=True))
+    for a, b, _ in rows:
+        if not a < b:
+            raise InputError(f"low must be < high, got {a:g} and {b:g}")
+    return [np.linspace(a, b, K_j + 1) for a, b, K_j in rows]
+
+
+def _as_arrays(edges: Any, dim: int, dtype: Any) -> list[Any]:
+    """dim × (K_j + 1,); InputError unless there are two numbers or more for each axis."""
+    try:
+        arrays = [np.array(e, dtype) for e in edges]
+    except (TypeError, ValueError):
+        arrays = []
+    if len(arrays) != dim or not all(e.ndim == 1 and len(e) > 1 for e in arrays):
+        raise InputError(f"edges must be a list of numbers for each of {dim} axes, got {edges!r}")
+    return arrays
 
 
 def _each(name: str, setting: Any, dim: int) -> Sequence[Any]:

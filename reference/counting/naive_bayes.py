@@ -109,7 +109,10 @@ class NaiveBayes(Described):
 def _priors(priors: Sequence[float] | None, classes: int) -> Array:
     if priors is None:
         return None
-    p = np.asarray(priors, np.float64)
+    try:
+        p = np.asarray(priors, np.float64)
+    except (TypeError, ValueError):
+        p = np.zeros(0)
     if p.shape != (classes,) or not (p > 0).all() or not math.isclose(p.sum(), 1, rel_tol=1e-9):
         raise InputError(f"priors must be {classes} positive numbers with sum 1, got {priors!r}")
     return p

@@ -21,7 +21,8 @@ from core.random import Generator
 from reference import MODELS, Model
 from tests.laws.subject import build, evaluate, examples
 
-ROWS = [row for row in MODELS.values() if row.training == "gradient"]
+ROWS = list(MODELS.values())
+TRAINED = [row for row in ROWS if row.training == "gradient"]
 
 BAD: dict[type, tuple[Any, ...]] = {
     int: (-1, 2.5, math.nan, True, "3", [1], np.float32(2)),
@@ -33,23 +34,45 @@ BAD: dict[type, tuple[Any, ...]] = {
 """What no argument of this type may be."""
 
 
+NAMED: dict[str, tuple[Any, ...]] = {
+    "dtype": (np.int64, "float16", None, "nonsense", 3),
+    "levels": (0, *BAD[int]),
+    "penalty": tuple(bad for bad in BAD[str] if bad is not None),
+    "priors": ([1.0], [0.5, 0.6, 0.7], [-1.0, 1.0, 1.0], [math.nan, 0.5, 0.5], 3, "abc"),
+    "bins": (0, -1, 2.5, True, "3", [1], [0, 2], [2.5, 2]),
+    "low": ("a", math.nan, True, [0.0], 4.0),
+    "high": ("a", math.inf, True, [0.0]),
+    "edges": ([[0.0, 1.0]], [[1.0, 0.0]] * 2, [[0.0, math.nan]] * 2, [[0.0]] * 2, 3, "ab"),
+}
+"""What arguments may not be that are of several types, or None by default."""
+
+INSTEAD = ("edges", "levels")
+"""Arguments that take the place of a tiny configuration's others."""
+
+POSITIVE = (
+    "dim",
+    "classes",
+    "levels",
+    "components",
+    "latent",
+    "masks",
+    "layers",
+    "steps",
+    "examples",
+)
+"""Numbers of which there must be one at least."""
+
+
 def bad_arguments(row: Model) -> Iterator[tuple[str, Any]]:
     """Names of the constructor's arguments, each with what it may not be."""
     for name, p in inspect.signature(row.load()).parameters.items():
-        usual = row.tiny.get(name, p.default)
-        if name == "dtype":
-            yield from ((name, bad) for bad in (np.int64, "float16", None, "nonsense", 3))
-        elif name == "order":
-            lists = ([0], [0] * row.tiny["dim"], [0.5] * row.tiny["dim"], "012345", 3)
-            yield from ((name, bad) for bad in lists)
-        elif name == "levels":
-            yield from ((name, bad) for bad in (0, 1, *BAD[int]))
+        usual, dim = row.tiny.get(name, p.default), row.tiny["dim"]
+        kind = tuple if isinstance(usual, list) else type(usual)
+        if name == "order" and usual is None:
+            bad: tuple[Any, ...] = ([0], [0] * dim, [0.5] * dim, "012345", 3)
         else:
-            kind = tuple if isinstance(usual, list) else type(usual)
-            yield from ((name, bad) for bad in BAD[kind] if name != "penalty" or bad is not None)
-    yield from (
-        (name, 0) for name in ("dim", "latent", "masks", "layers", "steps") if name in names(row)
-    )
+            bad = NAMED[name] if name in NAMED else BAD[kind]
+        yield from ((name, b) for b in (*bad, *(0,) * (name in POSITIVE)))
 
 
 def names(row: Model) -> set[str]:
@@ -60,8 +83,9 @@ CASES = [(row, name, bad) for row in ROWS for name, bad in bad_arguments(row)]
 
 
 def refuses(cls: type, row: Model, name: str, bad: Any) -> None:
+    size = {n: v for n, v in row.tiny.items() if name not in INSTEAD or n in ("dim", "classes")}
     with pytest.raises(InputError) as caught:
-        cls(**{**row.tiny, name: bad})
+        cls(**{**size, name: bad})
     told = str(caught.value)
     assert told.startswith(f"{name} must "), told
     assert "\n" not in told
@@ -119,13 +143,15 @@ def dtype_is_the_models(model: Any, x: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", TRAINED, ids=lambda row: row.name)
 def test_bits_integers_and_the_other_float_are_taken_where_they_fit(row: Model, dtype: Any):
     model = row.load()(**row.tiny, dtype=dtype)
     dtype_is_the_models(model, (examples(row, 6)[0] > 0).astype(np.float64))
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if r.domain == "continuous"], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "row", [r for r in TRAINED if r.domain == "continuous"], ids=lambda r: r.name
+)
 def test_what_does_not_fit_is_refused_with_the_cast_that_rounds_it(row: Model):
     model = row.load()(**row.tiny)
     x = np.full((3, row.tiny["dim"]), 1 / 3)
@@ -139,7 +165,7 @@ def test_what_does_not_fit_is_refused_with_the_cast_that_rounds_it(row: Model):
             answers(model, bad)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", TRAINED, ids=lambda row: row.name)
 def test_no_rows_are_scored_as_none(row: Model):
     model, x = build(row), np.zeros((0, row.tiny["dim"]))
     if hasattr(model, "log_prob"):

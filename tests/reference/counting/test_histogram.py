@@ -285,7 +285,7 @@ X = np.full((3, 1), 0.5)
         (lambda: Histogram(1, bins=2.5), "bins"),
         (lambda: Histogram(2, bins=[3]), "bins"),
         (lambda: Histogram(1, bins=3, low=0), "low and high"),
-        (lambda: Histogram(1, bins=3, low=1, high=0), "low < high"),
+        (lambda: Histogram(1, bins=3, low=1, high=0), "low must be < high, got 1 and 0"),
         (lambda: Histogram(1, bins=3, low="a", high="b"), "low must .*got 'a'"),
         (lambda: Histogram(1, bins=3, low=0, high=float("nan")), "finite"),
         (lambda: Histogram(1, bins=10**6, low=1, high=1 + 1e-9), "increase"),
