@@ -70,6 +70,11 @@ class Row:
     def __repr__(self) -> str:
         return f"Row({self.name})"
 
+    def __reduce__(self) -> Any:
+        """A function of ours that is a row is pickled by its name, as functions are."""
+        wrapped = getattr(self, "__wrapped__", None)
+        return super().__reduce__() if wrapped is None else wrapped.__qualname__
+
 
 class JointRow(Row):
     """A row whose vjps come from one function, `joint(g, z, *arguments)`, all at once.

@@ -60,8 +60,10 @@ class CategoricalNaiveBayes(NaiveBayes):
     def _zeros(self) -> None:
         self.counts = np.zeros((self.classes, self.dim, self.levels), np.int64)
 
-    def _count(self, x: Array, y: Array) -> None:
-        np.add.at(self.counts, (y[:, None], np.arange(self.dim), x), 1)
+    def _count(self, x: Array, y: Array, w: Array) -> None:
+        added = np.zeros(self.counts.shape, w.dtype)
+        np.add.at(added, (y[:, None], np.arange(self.dim), x), w[:, None])
+        self.counts = self.counts + added
 
     def _draw(self, y: Array, seed: int) -> Array:
         u = uniform(seed, (len(y), self.dim), dtype=np.float64)

@@ -37,8 +37,8 @@ def draw(p: Array, u: Array) -> Array:
     return np.sum(u[..., None] < tail, axis=-1)
 
 
-def posterior(log_joint: Array) -> Array:
-    """Bayes' rule p(z | x) = p(z, x) / Σ_z p(z, x): log p(z, x) (B, Z) → (B, Z).
+def log_posterior(log_joint: Array) -> Array:
+    """Bayes' rule p(z | x) = p(z, x) / Σ_z p(z, x), of logarithms: log p(z, x) (B, Z) → (B, Z).
 
     InputError for an x of probability 0 under every z, where the rule says nothing.
     """
@@ -47,10 +47,27 @@ def posterior(log_joint: Array) -> Array:
         raise InputError(
             f"x must have probability > 0 in every row, got {np.isneginf(log_p).sum()} rows without"
         )
-    return np.exp(log_joint - log_p)
+    return log_joint - log_p
 
 
 def fitted(n: Any, model: object) -> None:
     """InputError if the number of examples behind the counts is 0."""
     if not n > 0:
         raise InputError(f"the {type(model).__name__} model has seen no x yet; call fit first")
+
+
+def weighed(weights: Any, n: int) -> Array:
+    """What each of n examples counts for: weights (n,) as float64, or 1 each, int64, of None.
+
+    InputError unless they are n finite numbers ≥ 0.
+    """
+    if weights is None:
+        return np.ones(n, np.int64)
+    w = np.asarray(weights)
+    if w.dtype.kind not in "biuf" or w.shape != (n,):
+        raise InputError(f"weights must be {n} numbers, got {w.dtype} of shape {w.shape}")
+    if not (np.isfinite(w) & (w >= 0)).all():
+        raise InputError(
+            f"weights must be finite and >= 0, got {w[~(w >= 0) | ~np.isfinite(w)][0]}"
+        )
+    return w.astype(np.float64)

@@ -57,7 +57,7 @@ class GaussianNaiveBayes(NaiveBayes):
         centre = np.sum(n * self.mean, axis=0) / n.sum()
         total = np.sum(self.squares + n * (self.mean - centre) ** 2, axis=0) / n.sum()
         total[np.sqrt(total) <= 1e-12 * np.abs(centre)] = 1.0  # constant, but for rounding
-        variance = self.squares / np.maximum(n, 1) + self.variance_smoothing * total
+        variance = self.squares / _or_1(n) + self.variance_smoothing * total
         if not (variance > 0).all():
             raise InputError("variance_smoothing must be > 0 as a feature has variance 0, got 0")
         return variance
@@ -78,14 +78,14 @@ class GaussianNaiveBayes(NaiveBayes):
         self.mean = np.zeros((self.classes, self.dim))
         self.squares = np.zeros((self.classes, self.dim))  # Σ (x − mean)² over the class
 
-    def _count(self, x: Array, y: Array) -> None:
+    def _count(self, x: Array, y: Array, w: Array) -> None:
         """Merge the moments of two parts (Chan, Golub & LeVeque 1979, Eq. 2.1)."""
-        r, n = one_hot(y, self.classes, np.float64), self.class_counts[:, None]
+        r, n = one_hot(y, self.classes, np.float64) * w[:, None], self.class_counts[:, None]
         m = r.sum(axis=0)[:, None]  # (classes, 1)
-        mean = r.T @ x / np.maximum(m, 1)
+        mean = r.T @ x / _or_1(m)
         delta = mean - self.mean
-        self.mean += delta * m / np.maximum(n + m, 1)
-        self.squares += r.T @ (x - mean[y]) ** 2 + delta**2 * n * m / np.maximum(n + m, 1)
+        self.mean += delta * m / _or_1(n + m)
+        self.squares += r.T @ (x - mean[y]) ** 2 + delta**2 * n * m / _or_1(n + m)
 
     def _draw(self, y: Array, seed: int) -> Array:
         z = normal(seed, (len(y), self.dim), dtype=np.float64)
@@ -110,3 +110,8 @@ class SharedVarianceNaiveBayes(GaussianNaiveBayes):
 
     def _free(self) -> int:
         return (self.classes + 1) * self.dim
+
+
+def _or_1(n: Array) -> Array:
+    """A count to divide by: 1 where nothing was counted."""
+    return np.where(n > 0, n, 1)

@@ -25,7 +25,7 @@ from core.checks import categories, float_dtype, number, numbers, some, whole
 from core.errors import InputError
 from core.model import Described, draws
 from core.random import uniform
-from reference.counting.frequencies import MOST_CELLS, fitted
+from reference.counting.frequencies import MOST_CELLS, fitted, weighed
 from reference.operations.histogram import histogram_nd
 
 Each = float | Sequence[float] | None  # one number for all coordinates, or one for each
@@ -89,21 +89,21 @@ class Histogram(Described):
         """Free parameters: one for each cell, less one since they sum to 1."""
         return math.prod(self.shape) - 1
 
-    def fit(self, x: Array, y: Any = None) -> Histogram:
-        """Count x (B, dim), forgetting what was counted before; labels are not used."""
-        x = self._read(some(x))
+    def fit(self, x: Array, y: Any = None, *, weights: Any = None) -> Histogram:
+        """Count x (B, dim), each once or `weights` times, forgetting what was counted before."""
+        x, weights = self._read(some(x)), weighed(weights, len(x))
         if not self.fixed:
             columns = zip(x.T.astype(np.float64), self.shape, strict=True)
             edges = [np.histogram_bin_edges(c, K).astype(self.dtype) for c, K in columns]
             self.edges = _check_edges(edges, of="x")
-        self.counts[...] = self._count(x)
+        self.counts = self._count(x, weights)
         return self
 
-    def partial_fit(self, x: Array, y: Any = None) -> Histogram:
+    def partial_fit(self, x: Array, y: Any = None, *, weights: Any = None) -> Histogram:
         """Count x (B, dim) on top of what was counted before; the support must be a given one."""
         if not self.fixed:
             raise InputError("low and high are not given; partial_fit can't know the support")
-        self.counts += self._count(self._read(x))
+        self.counts = self.counts + self._count(self._read(x), weighed(weights, len(x)))
         return self
 
     def merge(self, other: Histogram) -> Histogram:
@@ -111,7 +111,7 @@ class Histogram(Described):
         same = isinstance(other, Histogram) and self.shape == other.shape
         if not same or any((a != b).any() for a, b in zip(self.edges, other.edges, strict=True)):
             raise InputError("other must be a histogram with equal edges, got other cells")
-        self.counts += other.counts
+        self.counts = self.counts + other.counts
         return self
 
     def log_prob(self, x: Array) -> Array:
@@ -142,14 +142,13 @@ class Histogram(Described):
             return categories(x, self.dim, self.levels)
         return numbers(x, self.dim).astype(self.dtype)
 
-    def _count(self, x: Array) -> Array:
+    def _count(self, x: Array, weights: Any) -> Array:
         """Points in each cell (K_1, …, K_dim). InputError for a point outside the support."""
-        counts = histogram_nd(x, self.edges)
-        if counts.sum() < len(x):
-            outside = x[~self._cells(x)[1]][0]
+        inside = self._cells(x)[1]
+        if not inside.all():
             ranges = ", ".join(f"[{e[0]}, {e[-1]}]" for e in self.edges[:4])
-            raise InputError(f"x must lie in the support, {ranges}, got {outside}")
-        return counts
+            raise InputError(f"x must lie in the support, {ranges}, got {x[~inside][0]}")
+        return histogram_nd(x, self.edges, None if weights.dtype == np.int64 else weights)
 
     def _cells(self, x: Array) -> tuple[tuple[Any, ...], Any]:
         """Index of the cell along each axis, dim × (B,), and whether x (B, dim) has one at all."""

@@ -50,10 +50,10 @@ class KernelNaiveBayes(NaiveBayes):
         self.y = np.full(len(self.x), -1)  # −1: room for another
         super().__init__(dim, classes, priors, dtype)
 
-    def fit(self, x: Array, y: Any = None) -> Any:
+    def fit(self, x: Array, y: Any = None, *, weights: Any = None) -> Any:
         """Keep x (B, dim) with labels y (B,), forgetting what was kept before."""
         self._check_room(len(self._read(some(x))))
-        return super().fit(x, y)
+        return super().fit(x, y, weights=weights)
 
     def log_likelihood(self, x: Array) -> Array:
         """log p(x | y) in nats (B, classes), of real x (B, dim); −∞ for a class never seen."""
@@ -79,7 +79,9 @@ class KernelNaiveBayes(NaiveBayes):
     def _zeros(self) -> None:
         self.x[...], self.y[...] = 0, -1
 
-    def _count(self, x: Array, y: Array) -> None:
+    def _count(self, x: Array, y: Array, w: Array) -> None:
+        if w.dtype != np.int64:
+            raise InputError("weights must be None: every example is a bump of the same height")
         n = int(self.class_counts.sum())
         self._check_room(n + len(x))
         self.x[n : n + len(x)], self.y[n : n + len(x)] = x, y

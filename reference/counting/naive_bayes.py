@@ -24,7 +24,7 @@ from core.errors import InputError
 from core.functional import logsumexp
 from core.model import Described, draws
 from core.random import uniform
-from reference.counting.frequencies import draw, fitted, log_frequencies, posterior
+from reference.counting.frequencies import draw, fitted, log_frequencies, log_posterior, weighed
 
 
 class NaiveBayes(Described):
@@ -35,11 +35,13 @@ class NaiveBayes(Described):
     float64. InputError for data, labels or arguments that don't fit.
     """
 
+    class_counts: Array  # (classes,) int64; float64 once weights were given
+
     # What the kinds add
     log_likelihood: Callable[[Array], Array]  # x (B, dim) → log p(x | y) (B, classes)
     _read: Callable[[Array], Array]  # x checked, in the dtype that is counted
     _zeros: Callable[[], None]  # statistics of no data
-    _count: Callable[[Array, Array], None]  # x, y added to the statistics
+    _count: Callable[[Array, Array, Array], None]  # x, y, weights added to the statistics
     _draw: Callable[[Array, int], Array]  # y (n,), seed → x (n, dim)
     _free: Callable[[], int]  # free parameters of p(x | y)
 
@@ -53,17 +55,26 @@ class NaiveBayes(Described):
         """Free parameters: classes − 1 for p(y) unless it is given, and those of the features."""
         return self._free() + (self.classes - 1 if self.priors is None else 0)
 
-    def fit(self, x: Array, y: Any = None) -> Any:
-        """Count x (B, dim) with labels y (B,), forgetting what was counted before."""
-        x, y = self._read(some(x)), labels(y, len(x), self.classes)
-        self._forget()
-        return self.partial_fit(x, y)
+    def fit(self, x: Array, y: Any = None, *, weights: Any = None) -> Any:
+        """Count x (B, dim) with labels y (B,), forgetting what was counted before.
 
-    def partial_fit(self, x: Array, y: Any = None) -> Any:
+        weights (B,): how many times each counts, any numbers ≥ 0; once each if not given.
+        """
+        x, y = self._read(some(x)), labels(y, len(x), self.classes)
+        weights = weighed(weights, len(x))
+        self._forget()
+        return self._add(x, y, weights)
+
+    def partial_fit(self, x: Array, y: Any = None, *, weights: Any = None) -> Any:
         """Count x (B, dim) with labels y (B,) on top of what was counted before."""
         x, y = self._read(x), labels(y, len(x), self.classes)
-        self._count(x, y)
-        self.class_counts += np.bincount(y, minlength=self.classes)
+        return self._add(x, y, weighed(weights, len(x)))
+
+    def _add(self, x: Array, y: Array, w: Array) -> Any:
+        self._count(x, y, w)
+        added = np.zeros(self.classes, w.dtype)
+        np.add.at(added, y, w)
+        self.class_counts = self.class_counts + added
         return self
 
     def log_prior(self) -> Array:
@@ -84,7 +95,11 @@ class NaiveBayes(Described):
 
     def predict_proba(self, x: Array) -> Array:
         """The posterior p(y | x) (B, classes), of x (B, dim)."""
-        return posterior(self.log_joint(x))
+        return np.exp(self.log_proba(x))
+
+    def log_proba(self, x: Array) -> Array:
+        """log p(y | x) in nats (B, classes), of x (B, dim)."""
+        return log_posterior(self.log_joint(x))
 
     def predict(self, x: Array) -> Array:
         """The most probable class a posteriori, argmax_y p(y, x), int64 (B,), of x (B, dim)."""
@@ -153,8 +168,10 @@ class BernoulliNaiveBayes(NaiveBayes):
     def _zeros(self) -> None:
         self.counts = np.zeros((self.classes, self.dim), np.int64)  # ones seen
 
-    def _count(self, x: Array, y: Array) -> None:
-        np.add.at(self.counts, y, x.astype(np.int64))
+    def _count(self, x: Array, y: Array, w: Array) -> None:
+        added = np.zeros(self.counts.shape, w.dtype)
+        np.add.at(added, y, w[:, None] * x.astype(w.dtype))
+        self.counts = self.counts + added
 
     def _free(self) -> int:
         return self.classes * self.dim

@@ -27,7 +27,7 @@ from core.errors import InputError
 from core.functional import logsumexp
 from core.model import Described, draws
 from core.random import permutation, uniform
-from reference.counting.frequencies import draw, fitted, posterior
+from reference.counting.frequencies import draw, fitted, log_posterior
 
 EPSILON = 1e-10
 """μ stays within [ε, 1 − ε], so that its logarithms are finite; the M step is the best μ there."""
@@ -77,7 +77,7 @@ class BernoulliMixture(Described):
         if not self.pi.any():
             self._start(x)
         log_joint = self.log_joint(x)
-        self._maximise(x, posterior(log_joint))
+        self._maximise(x, np.exp(log_posterior(log_joint)))
         return float(logsumexp(log_joint, axis=1).mean())
 
     def log_joint(self, x: Array) -> Array:
@@ -95,7 +95,7 @@ class BernoulliMixture(Described):
 
     def posterior(self, x: Array) -> Array:
         """p(z | x) (B, components), of x (B, dim): the responsibilities r, Bishop Eq. 9.56."""
-        return posterior(self.log_joint(x))
+        return np.exp(log_posterior(self.log_joint(x)))
 
     @draws
     def sample(self, n: int, *, seed: int = 0) -> Array:

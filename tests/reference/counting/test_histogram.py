@@ -34,8 +34,9 @@ class OpenOnTheRight(Histogram):
         k, inside = super()._cells(x)
         return k, inside & (x < np.array([e[-1] for e in self.edges])).all(axis=1)
 
-    def _count(self, x):
-        return super()._count(x[self._cells(x)[1]])
+    def _count(self, x, weights):
+        inside = self._cells(x)[1]
+        return super()._count(x[inside], weights[inside])
 
 
 class ClosedOnTheRight(Histogram):
@@ -44,7 +45,7 @@ class ClosedOnTheRight(Histogram):
         pairs = zip(self.edges, x.T, strict=True)
         return tuple(np.maximum(np.searchsorted(e, c) - 1, 0) for e, c in pairs), inside
 
-    def _count(self, x):
+    def _count(self, x, weights):
         flat = np.ravel_multi_index(self._cells(x)[0], self.shape)
         return np.bincount(flat, minlength=self.counts.size).reshape(self.shape)
 

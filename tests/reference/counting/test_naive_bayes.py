@@ -106,11 +106,11 @@ class SamplesTheWrongClass(GaussianNaiveBayes):
 class AveragesTheParts(GaussianNaiveBayes):
     """Variances of the parts, without the distance between their means."""
 
-    def _count(self, x, y):
+    def _count(self, x, y, w):
         before = self.squares.copy()
         alone = GaussianNaiveBayes(self.dim, self.classes)
-        alone._count(x, y)
-        super()._count(x, y)
+        alone._count(x, y, w)
+        super()._count(x, y, w)
         self.squares = before + alone.squares
 
 
