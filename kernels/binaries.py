@@ -1,9 +1,11 @@
 """Compile every Triton kernel ahead of time, no GPU needed, and read the binaries (rows K4–K6).
 
-A kernel is fit when it keeps everything in registers, when its blocks fit into the target's shared
-memory, and when every product of float16 and bfloat16 is left to the tensor cores.
-`python -m kernels.binaries all|NAME…` prints registers, shared memory, spills, tensor-core
-instruction and verdict of each cell; NAME begins with its kernel, target, dtype, …, as printed.
+A kernel is fit when its loops keep everything in registers, when its blocks fit into the target's
+shared memory, and when every product of float16 and bfloat16 is left to the tensor cores. Spills
+before and after a loop are made once and cost nothing; inside one they are made every time.
+`python -m kernels.binaries all|NAME…` prints registers, shared memory, spills in loops and
+elsewhere, tensor-core instruction and its shape, products without one, instructions of the longest
+loop per (query, key) and verdict of each cell; NAME begins with its kernel, target, dtype, ….
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from triton.compiler import ASTSource
 from core.errors import GenzooError, InputError
 from core.random import STREAMS
 from kernels.attention import twin_triton as attention
+from kernels.attention.configurations import SHARED, configuration
+from kernels.attention.torch_function import CHUNK
 from kernels.diffusion.twin_triton import step_kernel
 from kernels.philox.twin_triton import BLOCK, draw_kernel
 
@@ -33,21 +37,27 @@ TARGETS = {
     "sm_90": GPUTarget("cuda", 90, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-SHARED = {"sm_80": 163 << 10, "sm_90": 227 << 10, "gfx942": 64 << 10}
-"""Bytes of shared memory that a block may have."""
+SMALL = {"sm_89": ("sm_80", 99 << 10)}
+"""A card that has no table of its own: whose it takes, and bytes of shared memory a block."""
 
-_KERNELS = {
+KERNELS = {
     "forward": attention.forward_kernel, "decode": attention.forward_kernel,
     "dq": attention.dq_kernel, "dkv": attention.dkv_kernel,
-    "delta": attention.delta_kernel, "merge": attention.merge_kernel,
+    "merge": attention.merge_kernel, "ranges": attention.ranges_kernel,
+    "columns": attention.columns_kernel, "list": attention.list_kernel,
     "step": step_kernel, "draw": draw_kernel,
 }  # fmt: skip
 _DTYPES = {"fp16": 2, "bf16": 2, "fp32": 4}
 _HEADS = (8, 16, 24, 32, 48, 64, 80, 128, 192, 256)  # each width of a block, filled and not
 _DRAWS = (("bits", "i32"), *product(("uniform", "normal"), ("fp32", "fp64")))
-_GUIDANCE, _QUADS = ("plain", "guided"), ("odd", "even")
+_GUIDANCE = ("plain", "guided")
+_LAYOUTS = {
+    "odd": {"WIDTH": 1, "SMALL": False}, "even": {"WIDTH": 8, "SMALL": False},
+    "odd-small": {"WIDTH": 1, "SMALL": True}, "even-small": {"WIDTH": 8, "SMALL": True},
+}  # fmt: skip
 _TYPES = {
     **dict.fromkeys(("start_ptr", "stop_ptr", "blocks_ptr", "counts_ptr"), "*i32"),
+    **dict.fromkeys(("ranges_ptr", "columns_ptr"), "*i32"),
     **dict.fromkeys(("lse_ptr", "delta_ptr", "dlse_ptr", "parts_ptr", "part_lse_ptr"), "*fp32"),
     **dict.fromkeys(("scale", "dq_scale", "dk_scale"), "fp32"),
     **dict.fromkeys(("total", "first"), "i64"),
@@ -55,12 +65,17 @@ _TYPES = {
 }  # fmt: skip
 
 
+Blocks = tuple[int, int, int, int, int]
+"""BLOCK_Q, BLOCK_K, stages, warps, BLOCK_D."""
+
+
 class Cell(NamedTuple):
     """What is compiled.
 
-    kernel: a key of the table above. target: "sm_80", "sm_90" or "gfx942". dtype: "fp16", "bf16" or
-    "fp32", of a draw also "fp64" and "i32". size: of a head, or counters of a program. variant: the
-    class of mask, "intervals" or "packed"; "splits 2"; "guided even" or "plain odd"; "normal even".
+    kernel: a key of the table above. target: "sm_80", "sm_90", "gfx942" or "sm_89". dtype: "fp16",
+    "bf16" or "fp32", of a draw also "fp64" and "i32". size: of a head, or counters of a program.
+    variant: the class of mask, "intervals" or "packed"; "splits 2"; "guided even" or "plain
+    odd-small"; "normal even".
     """
 
     kernel: str
@@ -76,16 +91,20 @@ class Cell(NamedTuple):
 
 
 class Binary(NamedTuple):
-    """registers a thread, bytes of shared memory, spills (0 is none), tensor-core instruction.
+    """registers a thread, bytes of shared memory, spills in loops and in all, tensor instruction.
 
-    scalar: how many of the kernel's matrix products use no tensor core.
+    shape: of the narrowest, "64x128x16" on sm_90, else "". scalar: how many of the kernel's matrix
+    products use no tensor core. loop: instructions of the longest loop; 0 if it can't be told.
     """
 
     registers: int
     shared: int
     spills: int
+    elsewhere: int
     tensor: str
+    shape: str
     scalar: int
+    loop: int
 
 
 def cells() -> list[Cell]:
@@ -95,49 +114,76 @@ def cells() -> list[Cell]:
             Cell(*c)
             for kernels, variants in (
                 (("forward", "decode", "dq", "dkv"), ("intervals", "packed")),
-                (("delta",), ("rows",)),
                 (("merge",), ("splits 2", "splits 64")),
             )
             for c in product(kernels, TARGETS, _DTYPES, _HEADS, variants)
         ),
         *(
+            Cell(kernel, "sm_89", dtype, head, "intervals")
+            for kernel, dtype, head in product(
+                ("forward", "decode", "dq", "dkv"), ("bf16", "fp32"), (64, 128, 256)
+            )
+        ),
+        *(
+            Cell(kernel, target, "i32", 64, variant)
+            for kernel, variant in (
+                ("ranges", "intervals"),
+                ("columns", "intervals"),
+                ("list", "rows"),
+                ("list", "columns"),
+            )
+            for target in TARGETS
+        ),
+        *(
             Cell("step", target, dtype, BLOCK, f"{guided} {even}")
-            for target, dtype, guided, even in product(TARGETS, _DTYPES, _GUIDANCE, _QUADS)
+            for target, dtype, guided, even in product(TARGETS, _DTYPES, _GUIDANCE, _LAYOUTS)
         ),
         *(
             Cell("draw", target, dtype, BLOCK, f"{kind} {even}")
-            for target, (kind, dtype), even in product(TARGETS, _DRAWS, _QUADS)
+            for target, (kind, dtype), even in product(TARGETS, _DRAWS, _LAYOUTS)
         ),
     ]
 
 
-def settings(cell: Cell) -> tuple[dict[str, Any], dict[str, int]]:
-    """(constants, options) with which the cell is launched."""
+def settings(cell: Cell, blocks: Blocks | None = None) -> tuple[dict[str, Any], dict[str, int]]:
+    """(constants, options) with which the cell is launched; blocks: other than the table's."""
     first, *rest = cell.variant.split()
     if cell.kernel == "step":
         own = {"GUIDED": first == "guided", "STREAM": STREAMS["noise"]}
-        return {**own, "EVEN": rest == ["even"], "BLOCK": BLOCK}, {}
+        return {**own, **_LAYOUTS[rest[0]], "BLOCK": BLOCK}, {}
     if cell.kernel == "draw":
         kind = ("bits", "uniform", "normal").index(first)
-        return {"KIND": kind, "EVEN": rest == ["even"], "BLOCK": BLOCK}, {}
-    like = "dq" if cell.kernel in ("delta", "merge") else cell.kernel
-    block_q, block_k, stages, warps, block_d = attention.configuration(
-        like, _DTYPES[cell.dtype], cell.size, cell.target
+        return {"KIND": kind, **_LAYOUTS[rest[0]], "BLOCK": BLOCK}, {}
+    if cell.kernel == "columns":
+        return {"CHUNK": CHUNK}, {}
+    if cell.kernel in ("ranges", "list"):
+        own = {"BLOCK_Q": 64, "BLOCK_K": 128}
+        return (own | {"TRANSPOSED": first == "columns"} if cell.kernel == "list" else own), {}
+    like = "decode" if cell.kernel == "merge" else cell.kernel
+    block_q, block_k, stages, warps, block_d = blocks or configuration(
+        like, _DTYPES[cell.dtype], cell.size, *SMALL.get(cell.target, (cell.target, None))
     )
     own = {"D": cell.size, "BLOCK_D": block_d}
-    if cell.kernel == "delta":
-        return {**own, "BLOCK_Q": 16}, {}
     if cell.kernel == "merge":
         return {**own, "BLOCK_S": int(rest[0])}, {}
     own |= {"H": 8, "GROUP": 2, "BLOCK_Q": block_q, "BLOCK_K": block_k, "PACKED": first == "packed"}
+    rows = {"forward": _FORWARD, "decode": _FORWARD, "dq": _DQ, "dkv": _DKV}[cell.kernel]
+    own |= {"UNIT": 16 // _DTYPES[cell.dtype] if cell.size % 8 == 0 else 1}
+    own |= {f"{name}_ROW": 8 * cell.size for name in rows}  # (B, length, heads, D), transposed
+    if rows is _FORWARD:
+        own["SHARED"] = 2 if cell.kernel == "decode" else 1
     return own, {"num_warps": warps, "num_stages": stages}
 
 
-def build(cell: Cell) -> Binary:
+_FORWARD = ("Q", "K", "V", "OUT")
+_DQ, _DKV = (*_FORWARD, "DOUT", "DQ"), ("Q", "K", "V", "DOUT", "DK", "DV")
+
+
+def build(cell: Cell, blocks: Blocks | None = None) -> Binary:
     """Compile one cell. InputError under the interpreter; raises what the compiler raises."""
-    constants, options = settings(cell)
+    constants, options = settings(cell, blocks)
     out = "fp32" if cell.kernel == "decode" else cell.dtype  # of several splits, to be merged
-    kernel = _KERNELS[cell.kernel]
+    kernel = KERNELS[cell.kernel]
     return compiled(
         kernel, cell.target, {"out_ptr": f"*{out}"}, f"*{cell.dtype}", constants, options
     )
@@ -170,7 +216,12 @@ def compiled(
         constexprs=dict(constants),
         attrs={(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n.endswith("_ptr")},
     )
-    return _read(triton.compile(source, target=TARGETS[target], options=dict(options)))
+    return _read(triton.compile(source, target=target_of(target), options=dict(options)))
+
+
+def target_of(name: str) -> GPUTarget:
+    """What Triton compiles for."""
+    return GPUTarget("cuda", int(name[3:]), 32) if name in SMALL else TARGETS[name]
 
 
 def _read(compiled: Any) -> Binary:
@@ -178,16 +229,47 @@ def _read(compiled: Any) -> Binary:
     scalar = len(re.findall(r"^.*\b(?:tt\.dot|warp_group_dot)\b.*#blocked.*$", ttgir, re.M))
     if "amdgcn" in compiled.asm:
         text = compiled.asm["amdgcn"]
-        registers, spills = (
-            int(re.findall(rf"\.{field}:\s*(\d+)", text)[0])
-            for field in ("vgpr_count", "vgpr_spill_count")
-        )
-        return Binary(registers, shared, spills, "MFMA" if "v_mfma" in text else "", scalar)
+        registers = int(re.findall(r"\.vgpr_count:\s*(\d+)", text)[0])
+        spills, in_all, loop = in_loops(text, _AMD_LABEL, _AMD_BRANCH, _AMD_SPILL)
+        if not in_all:  # wherever else they may have gone
+            spills = in_all = int(re.findall(r"\.vgpr_spill_count:\s*(\d+)", text)[0])
+        tensor = "MFMA" if "v_mfma" in text else ""
+        return Binary(registers, shared, spills, in_all - spills, tensor, "", scalar, loop)
     text = _disassembled(compiled.asm["cubin"])
-    registers, stack = (int(re.findall(rf"{field}:(\d+)", text)[-1]) for field in ("REG", "STACK"))
+    registers = int(re.findall(r"REG:(\d+)", text)[-1])
     tensor = next((name for name in ("HGMMA", "HMMA") if name in text), "")
-    # LOCAL reads 0 even where registers are spilled: only the stores themselves tell.
-    return Binary(registers, shared, stack + len(re.findall(r"\bSTL", text)), tensor, scalar)
+    shapes = re.findall(r"HGMMA\.(64x(\d+)x\d+)", text)
+    shape = min(shapes, key=lambda found: int(found[1]))[0] if shapes else ""
+    # LOCAL and STACK tell neither how many registers are spilled nor where: the stores do.
+    spills, in_all, loop = in_loops(text, _NVIDIA_LABEL, _NVIDIA_BRANCH, _NVIDIA_SPILL)
+    return Binary(registers, shared, spills, in_all - spills, tensor, shape, scalar, loop)
+
+
+_NVIDIA_LABEL, _NVIDIA_BRANCH = r"/\*([0-9a-f]{4,})\*/", r"\bBRA\S*\s[^;]*?0x([0-9a-f]+)"
+_NVIDIA_SPILL = r"\b(?:STL|LDL)\b"
+_AMD_LABEL, _AMD_BRANCH = r"^\.(LBB\d+_\d+):", r"\bs_c?branch\S*\s+\.(LBB\d+_\d+)"
+_AMD_SPILL = r"\bscratch_(?:store|load)"
+
+
+def in_loops(text: str, label: str, branch: str, spill: str) -> tuple[int, int, int]:
+    """(spilling instructions inside loops, in all, instructions of the longest innermost loop).
+
+    A loop is what lies between a branch and its target, where that comes before it. label, branch:
+    patterns whose group is a place and where is branched to.
+    """
+    lines = [line for line in text.splitlines() if re.search(rf"{label}|^\t[a-z]", line)]
+    places: dict[str, int] = {}
+    loops: list[tuple[int, int]] = []
+    for n, line in enumerate(lines):
+        jump = re.search(branch, line)
+        if jump and jump[1].lstrip("0") in places:  # what is already behind
+            loops.append((places[jump[1].lstrip("0")], n))
+        if found := re.search(label, line):
+            places[found[1].lstrip("0")] = n
+    spilling = [n for n, line in enumerate(lines) if re.search(spill, line)]
+    inside = sum(any(a <= n <= b for a, b in loops) for n in spilling)
+    inner = [(a, b) for a, b in loops if not any(a <= c < d < b for c, d in loops)]
+    return inside, len(spilling), max((b - a + 1 for a, b in inner), default=0)
 
 
 def _disassembled(cubin: bytes) -> str:
@@ -207,17 +289,28 @@ def fault(cell: Cell, binary: Binary) -> str:
     decoding multiplies single queries, and may multiply them as it likes.
     """
     if binary.spills:
-        return f"{binary.spills} spills"
-    if binary.shared > SHARED[cell.target]:
-        return f"{binary.shared} bytes of shared memory, of {SHARED[cell.target]}"
+        return f"{binary.spills} spills in loops"
+    target, most = SMALL.get(cell.target, (cell.target, SHARED.get(cell.target, 0)))
+    if binary.shared > most:
+        return f"{binary.shared} bytes of shared memory, of {most}"
     if cell.kernel not in ("forward", "dq", "dkv") or cell.dtype == "fp32":
         return ""
-    wanted = [{"sm_80": "HMMA", "sm_90": "HGMMA", "gfx942": "MFMA"}[cell.target]]
+    wanted = [{"sm_80": "HMMA", "sm_90": "HGMMA", "gfx942": "MFMA"}[target]]
     if cell.target == "sm_90" and cell.size > 128 and cell.kernel != "forward":
         wanted.append("HMMA")
     if binary.tensor not in wanted:
         return f"{binary.tensor or 'no tensor core'} in use"
     return f"{binary.scalar} products without tensor cores" if binary.scalar else ""
+
+
+def per_pair(cell: Cell, binary: Binary) -> str:
+    """Instructions that a loop spends on a (query, key), over the lanes of a warp; "" elsewhere."""
+    if cell.kernel not in ("forward", "dq", "dkv") or not binary.loop:
+        return ""
+    constants, options = settings(cell)
+    pairs = constants["BLOCK_Q"] * constants["BLOCK_K"]
+    lanes = target_of(cell.target).warp_size
+    return f"{binary.loop * options['num_warps'] * lanes / pairs:.2f}"
 
 
 def main(arguments: list[str]) -> int:
@@ -253,7 +346,7 @@ def _report(named: list[Cell]) -> int:
         binary = build(cell)
         complaint = fault(cell, binary)
         wrong |= bool(complaint)
-        print(cell.name, *binary, complaint or "fit", sep="\t", flush=True)
+        print(cell.name, *binary, per_pair(cell, binary), complaint or "fit", sep="\t", flush=True)
     return wrong
 
 

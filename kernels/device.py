@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,27 @@ def device_for(name: str | None = None) -> Any:
         raise InputError("device must be a GPU that torch can see, but torch.cuda finds none")
     check_device("device", device)
     return device
+
+
+def card(device: Any) -> tuple[str, int]:
+    """(target that `kernels.attention.configurations` knows best, bytes of shared memory a block).
+
+    An unknown card is taken for the oldest of its maker; what its blocks may have, it says itself.
+    """
+    if device.type != "cuda":
+        return "sm_90", sys.maxsize
+    found = torch.cuda.get_device_properties(device)
+    if torch.version.hip:
+        return "gfx942", int(found.shared_memory_per_block)
+    target = "sm_90" if (found.major, found.minor) == (9, 0) else "sm_80"
+    return target, int(found.shared_memory_per_block_optin)
+
+
+def processors(tensor: Any) -> int:
+    """Multiprocessors of the tensor's device; the interpreter has one."""
+    if not tensor.is_cuda:
+        return 1
+    return int(torch.cuda.get_device_properties(tensor.device).multi_processor_count)
 
 
 def check_device(name: str, device: Any) -> None:

@@ -1,21 +1,23 @@
 """Prove and time the Triton twins on an NVIDIA GPU: `make gpu`. Needs torch, triton and numpy.
 
-python -m bench.gpu [--prove | --time] [--quick] [--minutes 8]
-python -m bench.gpu --tune [--minutes 8]
+python -m bench.gpu [--prove | --time | --smoke | --tune] [--quick] [--minutes 9] [--plan]
 
 1. Every proof of `bench.gpu.proof`, in several processes at once; meanwhile what is to be timed is
-   compiled. 2. compute-sanitizer over every kernel, where it is installed. 3. The ceilings of the
-machine, then times beside PyTorch, one process at a time.
+   compiled. 2. The ceilings of the machine, then times beside PyTorch, one process at a time.
+--prove ends with compute-sanitizer over every kernel, where it is installed. --smoke, for a first
+look: some proofs, and one causal cell beside FlexAttention, in three minutes.
 
 Each group has a process and a time limit of its own: one that crashes or hangs takes nothing with
-it. bench/results/<gpu>-<date>.json is written anew after each, so a run that is cut leaves what it
-had. Where a check fails there is no number. --quick runs every fourth proof of each group and
-times fewer cases; the results say so.
+it, and none outlives this one. bench/results/<gpu>-<date>.json, or one in --results DIR, is written
+anew after each, so a run that is cut leaves what it had. Where a check fails there is no number.
+--quick runs every fourth proof of each group and times fewer cases; the results say so. --plan
+prints what would run, and for how long at most.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import json
 import os
@@ -50,23 +52,35 @@ def groups(options: argparse.Namespace) -> list[Group]:
     n = max(min((os.cpu_count() or 2) // 2, 8), 1)
     prove = tuple(f"proof:{i}/{n}" for i in range(n))
     warm = tuple(f"warm:{i}/4" for i in range(4))
-    timed = [Group("ceilings", ("ceilings",), 60), Group("attention", ("attention",), 240),
-             Group("step", ("step",), 90)]  # fmt: skip
+    timed = [Group("ceilings", ("ceilings",), 20), Group("attention", ("attention",), 360),
+             Group("step", ("step",), 40)]  # fmt: skip
     if options.tune:
         jobs = tuple(f"compile:{i}/{n}" for i in range(n))
-        return [Group("compile", jobs, 300), Group("tune", ("tune",), 600)]
+        return [Group("compile", jobs, 180), Group("tune", ("tune",), 360)]
+    if options.smoke:
+        return [Group("proof", prove, 80), Group("smoke", ("smoke",), 100)]
     if options.prove:
-        return [Group("proof", prove, 300), Group("sanitizer", ("sanitizer",), 150)]
-    if options.time:
-        return [Group("compile", warm, 200), *timed]
-    return [Group("proof", prove + warm, 210), *timed, Group("sanitizer", ("sanitizer",), 120)]
+        return [Group("proof", prove, 150), Group("sanitizer", ("sanitizer",), 150)]
+    return [Group("compile", warm, 120) if options.time else Group("proof", prove + warm, 120),
+            *timed]  # fmt: skip
+
+
+def plan(options: argparse.Namespace) -> str:
+    """What would run, and seconds at most."""
+    chosen = groups(options)
+    lines = [f"{g.name:10s} {g.seconds:4.0f} s  {len(g.jobs)} at once" for g in chosen]
+    return "\n".join([*lines, f"{'in all':10s} {sum(g.seconds for g in chosen):4.0f} s"])
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; 0 only if everything that ran is right."""
     options = _options(arguments)
     if options.job:
+        end_with(os.getppid())
         return work(options.job, options.out, quick=options.quick)
+    if options.plan:
+        print(plan(options))
+        return 0
     import torch
 
     if not torch.cuda.is_available():
@@ -81,8 +95,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--prove", action="store_true", help="only prove")
     parser.add_argument("--time", action="store_true", help="only time")
     parser.add_argument("--tune", action="store_true", help="look for better block sizes")
+    parser.add_argument("--smoke", action="store_true", help="a first look, in three minutes")
+    parser.add_argument("--plan", action="store_true", help="say what would run, and for how long")
     parser.add_argument("--quick", action="store_true", help="every fourth proof, fewer times")
-    parser.add_argument("--minutes", type=float, default=8.0, help="at most (default 8)")
+    parser.add_argument("--minutes", type=float, default=9.0, help="at most (default 9)")
     parser.add_argument("--results", type=Path, default=ROOT / "bench/results")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -94,14 +110,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def conduct(options: argparse.Namespace) -> int:
     """Run the groups one after another and write the results after each; the exit status."""
-    begun = time.monotonic()
-    found: Row = {**described(), "quick": options.quick}
+    begun, quick = time.monotonic(), options.quick or options.smoke
+    print(plan(options), flush=True)
+    found: Row = {**described(), "quick": quick}
     found |= {"ceilings": {}, "proof": [], "rows": [], "skipped": []}
     path = results_path(options.results, found["machine"]["gpu"])
     with tempfile.TemporaryDirectory() as folder:
         for group in groups(options):
             left = 60 * options.minutes - (time.monotonic() - begun)
-            gather(found, run_group(group, Path(folder), min(group.seconds, left), options.quick))
+            gather(found, run_group(group, Path(folder), min(group.seconds, left), quick))
             write(path, found)
     print(summary(found), f"\nwritten to {path}")
     return int(not is_right(found))
@@ -223,6 +240,14 @@ def _line(row: Row) -> str:
 # One of the processes
 
 
+def end_with(parent: int) -> None:
+    """Let the kernel end this process when its parent ends, however that happens (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it has ended meanwhile
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Report:
     """Writes each finding to a file as it comes, and prints it."""
 
@@ -291,10 +316,14 @@ def _time(name: str, report: Report, share: tuple[int, int], quick: bool, device
     small = device == "cpu"
     torch.manual_seed(0)
     clock = gpu_clock.Clock(device)
-    if name in ("attention", "warm"):
+    if name in ("attention", "warm", "smoke"):
         cells = gpu_attention.cells(quick)[share[0] :: share[1]]
+        cells = [gpu_attention.SMOKE] if name == "smoke" else cells
         cells = [c._replace(S=64, D=16) for c in cells[:2]] if small else cells
-        _warm_up(cells, device) if name == "warm" else _time_attention(report, clock, cells, device)
+        if name == "warm":
+            _warm_up(cells, device)
+        else:
+            _time_attention(report, clock, cells, device, decoding=name == "attention")
         return
     limits = gpu_clock.ceilings(clock, small)
     if name == "ceilings":
@@ -306,7 +335,9 @@ def _time(name: str, report: Report, share: tuple[int, int], quick: bool, device
         report.add("rows", row)
 
 
-def _time_attention(report: Report, clock: Any, cells: list[Any], device: str) -> None:
+def _time_attention(
+    report: Report, clock: Any, cells: list[Any], device: str, decoding: bool
+) -> None:
     from bench.gpu import attention as gpu_attention
     from bench.gpu import clock as gpu_clock
 
@@ -320,6 +351,8 @@ def _time_attention(report: Report, clock: Any, cells: list[Any], device: str) -
     _each(cells, device, report.skip, run)
     for row in gpu_attention.against_dense(made):
         report.add("rows", row)
+    if not decoding:
+        return
     copy = gpu_clock.ceilings(clock, small)["copy_gb_per_s"]
     for row in gpu_attention.decode(clock, device, copy, small):
         report.add("rows", row)

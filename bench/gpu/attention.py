@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch._functorch.config
 
 from bench.gpu.clock import Clock, Row, Run
 from bench.gpu.masks import KINDS, Case
 from kernels import masked_attention
 from kernels.attention import torch_function as attention_torch
 from kernels.attention.device_masks import prepare
-from reference.operations.lowering import EMPTY
+from reference.operations.lowering import Intervals, block_ranges
 from reference.operations.masks import boolean
 
 TOKENS, HIDDEN = 16384, 2048
@@ -32,6 +33,8 @@ GOALS = {
     ("backward", 128, "full"): 400, ("backward", 128, "causal"): 400,
 }  # fmt: skip
 """TFLOP/s in bfloat16 on an H200, from 4096 keys on."""
+FLASH, CUDNN = "SDPA flash (FlashAttention 2)", "SDPA cuDNN (like FlashAttention 3)"
+"""PyTorch's own attention, by what is behind it."""
 TOLERANCE = {torch.bfloat16: 4e-2, torch.float16: 1e-2, torch.float32: 1e-4}
 
 
@@ -46,6 +49,10 @@ class Cell(NamedTuple):
     def name(self, what: str) -> str:
         """As rows are labelled."""
         return f"attention {what} bfloat16 {self.kind} {self.S}×{self.D}"
+
+
+SMOKE = Cell(128, 4096, "causal", True)
+"""What is timed for a first look."""
 
 
 def cells(quick: bool = False) -> list[Cell]:
@@ -73,6 +80,8 @@ class Bench:
         )
         self.case: Case = KINDS[cell.kind](np.random.default_rng(cell.S), cell.S)
         self.compile: Any = (lambda f, **_: f) if small else torch.compile
+        # A backward is timed many times over one forward; donated buffers would be gone after one.
+        torch._functorch.config.donated_buffer = False
 
     def mask(self) -> Any:
         """What is given to `masked_attention`: a Mask, or a bool tensor on the device."""
@@ -110,7 +119,7 @@ class Bench:
                 return sdpa(q, k, v, is_causal=causal)
 
         flash, cudnn = SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION
-        return {"SDPA flash": partial(run, flash), "SDPA cuDNN": partial(run, cudnn)}
+        return {FLASH: partial(run, flash), CUDNN: partial(run, cudnn)}
 
     def _flex(self) -> dict[str, Any]:
         if not self.cell.flex:
@@ -246,13 +255,14 @@ def pairs(case: Case, S: int) -> int:
 
 def visited(bench: Bench, kernel: str = "forward") -> int:
     """Pairs in the blocks that our kernel visits, in one head."""
-    block_q, block_k, *_ = attention_torch._configuration(kernel, bench.q)
-    m = prepare(bench.mask(), bench.q, bench.k)
+    block_q, block_k, *_ = attention_torch.blocks_for(kernel, bench.q)
+    m, S = prepare(bench.mask(), bench.q, bench.k), bench.cell.S
     if m.bits.numel():
-        classes = attention_torch._bit_classes(m.bits, block_q, block_k)
-    else:
-        classes = attention_torch._interval_classes(m.start, m.stop, block_q, block_k, bench.cell.S)
-    return int((classes != EMPTY).sum()) * block_q * block_k
+        _, counts = attention_torch.packed_blocks(m.bits, block_q, block_k, S, S)
+        return int(counts.sum()) * block_q * block_k
+    start, stop = (x[0, 0].cpu().numpy() for x in (m.start, m.stop))
+    ranges = block_ranges(Intervals(start, stop, S), block_q, block_k)
+    return int((ranges[:, 3] - ranges[:, 0]).sum()) * block_q * block_k
 
 
 def rows(cell: Cell, bench: Bench, clock: Clock, skip: Skip) -> Iterator[Row]:
@@ -262,20 +272,49 @@ def rows(cell: Cell, bench: Bench, clock: Clock, skip: Skip) -> Iterator[Row]:
     if "genzoo" not in able:
         return
     for what, flops in (("forward", 4), ("backward", 10)):
-        runs = {who: getattr(bench, what)(who, f) for who, f in able.items()}
+        runs = usable(cell.name(what), _makers(bench, what, able), skip)
+        if "genzoo" not in runs:
+            continue
         times = clock.race(runs)
         row = judged(cell.name(what), times, flops * cell.D * seen * heads)
         rate = visited(bench) / seen * row["tflop_per_s"]["genzoo"] if seen else 0.0
         row |= {"share_seen": seen / cell.S**2, "tflop_per_s_on_visited_blocks": rate}
         yield with_goals(row, cell, what)
     for what in ("forward", "forward and backward"):
-        runs = bench.with_the_mask(backward=what != "forward")
-        times = clock.by_the_wall({who: run for who, run in runs.items() if who in able})
-        row = judged(f"{cell.name(what)}, mask included", times)
+        name, ready = f"{cell.name(what)}, mask included", bench.with_the_mask(what != "forward")
+        made = {who: partial(_itself, run) for who, run in ready.items() if who in able}
+        runs = usable(name, made, skip)
+        if "genzoo" not in runs:
+            continue
+        times = clock.by_the_wall(runs)
+        row = judged(name, times)
         if "FlexAttention" in times:
             row["goals"] = [goal("× FlexAttention", row["speed_against"]["FlexAttention"], 1.0)]
         yield row
     yield judged(cell.name("mask alone"), clock.by_the_wall(_builders(bench, able)))
+
+
+def _makers(bench: Bench, what: str, able: dict[str, Any]) -> dict[str, Callable[[], Run]]:
+    return {who: partial(getattr(bench, what), who, f) for who, f in able.items()}
+
+
+def _itself(run: Run) -> Run:
+    return run
+
+
+def usable(work: str, makers: dict[str, Callable[[], Run]], skip: Skip) -> dict[str, Run]:
+    """Who → the run that each makes, for those whose run works twice; `skip` is told of others."""
+    runs = {}
+    for who, make in makers.items():
+        try:
+            run = make()
+            for _ in range(2):
+                run()
+        except Exception as error:  # whatever it raises, the others are still worth timing
+            skip(work, who, error)
+        else:
+            runs[who] = run
+    return runs
 
 
 def _builders(bench: Bench, able: dict[str, Any]) -> dict[str, Run]:

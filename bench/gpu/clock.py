@@ -2,8 +2,9 @@
 
 Each contestant's call is recorded as a CUDA graph, so that no launch gap is timed. In every round
 each runs once, in turn, between two events on the device, after the L2 cache was flushed; the
-flush lies before the first event, so its own time is in no figure. What can't be recorded is timed
-between the same events, launch gaps and all, and says so.
+flush lies before the first event, so its own time is in no figure. It reads: what it leaves in the
+cache needs no writing back while somebody is timed. What can't be recorded is timed between the
+same events, launch gaps and all, and says so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bench.results import quantiles
 Row = dict[str, Any]
 Run = Callable[[], Any]
 FLUSH = 2**28
-"""Bytes written before each run: several times the L2 of any GPU."""
+"""Bytes read before each run: several times the L2 of any GPU."""
 
 
 class Clock:
@@ -32,7 +33,8 @@ class Clock:
     def __init__(self, device: str, milliseconds: float = 120.0) -> None:
         """milliseconds: what the rounds of one contestant may take together."""
         self.on_gpu, self.milliseconds = device == "cuda", milliseconds
-        self._flush = torch.empty(FLUSH if self.on_gpu else 8, dtype=torch.uint8, device=device)
+        self.device = device
+        self._flush = torch.zeros(FLUSH // 4 if self.on_gpu else 8, device=device)
         if self.on_gpu:
             torch.cuda.set_stream(torch.cuda.Stream())
 
@@ -56,7 +58,7 @@ class Clock:
         marks = []
         for run in runs:
             start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            self._flush.zero_()
+            self._flush.sum()
             start.record()
             run()
             stop.record()
@@ -96,7 +98,7 @@ def _warm(run: Run) -> None:
 
 
 def _recorded(run: Run) -> Run | None:
-    """The call as a CUDA graph on this stream; None if it can't be recorded."""
+    """The call as a CUDA graph on this stream; None if it can't be recorded, whatever it says."""
     _warm(run)
     graph = torch.cuda.CUDAGraph()
     gc.collect()
@@ -109,7 +111,7 @@ def _recorded(run: Run) -> Run | None:
             graph.capture_end()
         graph.replay()
         torch.cuda.synchronize()
-    except RuntimeError:
+    except Exception:  # it may refuse in its own words, not PyTorch's
         return None
     finally:
         gc.enable()
@@ -122,7 +124,7 @@ def _recorded(run: Run) -> Run | None:
 
 def ceilings(clock: Clock, small: bool = False) -> Row:
     """Copy bandwidth in GB/s, read and written, and bfloat16 matmul in TFLOP/s."""
-    device = clock._flush.device
+    device = clock.device
     n, m = (2**10, 64) if small else (2**29, 8192)
     x, y = (torch.randn(n, device=device) for _ in range(2))
     a, b = (torch.randn(m, m, device=device).bfloat16() for _ in range(2))

@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("memcheck", "racecheck")
-OURS = ("forward", "merge", "delta", "dq", "dkv", "step", "draw")
+OURS = ("forward", "merge", "ranges", "columns", "list", "dq", "dkv", "step", "draw")
 """Kernels of this project, before "_kernel"; PyTorch's own run beside them."""
 
 

@@ -1,8 +1,9 @@
 """Block sizes for the attention kernels on the GPU at hand: `python -m bench.gpu --tune`.
 
 Tuning is done once for a device and a Triton version, offline; what it prints is pasted into
-CONFIGURATIONS of `kernels.attention.twin_triton`. A candidate that doesn't compile, or whose result
-is not that of the present blocks, is left out.
+CONFIGURATIONS of `kernels.attention.configurations`. A candidate is compiled ahead of time, and
+left out before it runs if its blocks don't fit into shared memory, if its loops spill, or if it
+misses the tensor cores; and after, if its result is not that of the present blocks.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ import triton
 from bench.gpu.attention import TOLERANCE
 from bench.gpu.clock import Clock, Run
 from kernels.attention import torch_function as attention_torch
+from kernels.attention.configurations import shared_memory
 from kernels.attention.device_masks import prepare
+from kernels.binaries import Cell, build, fault
+from kernels.device import INTERPRETED
+from kernels.device import card as device_card
 from reference.operations.masks import causal
 
 Blocks = tuple[int, int, int, int]
@@ -65,32 +70,36 @@ class Problem:
         out, lse = attention_torch.attention_forward(
             self.q, self.k, self.v, *self.mask, self.scale, False
         )
-        delta = (out.float() * self.dout.float()).sum(-1)
-        log2_e = 1.4426950408889634
-        self.arguments = (self.q, self.k, self.v, self.dout, lse * log2_e, delta)
+        self.arguments = {"q": self.q, "k": self.k, "v": self.v, "out": out, "dout": self.dout}
+        self.rows = lse, torch.zeros_like(lse), torch.empty_like(lse)
         width = max(16, triton.next_power_of_2(target.head))
-        self.present = attention_torch._configuration(target.kernel, self.q)[:4]
+        self.present = attention_torch.blocks_for(target.kernel, self.q)[:4]
         self.width = width
+        if target.kernel == "dkv":  # reads the delta that dq writes
+            blocks = attention_torch.blocks_for("dq", self.q)
+            dq = torch.empty_like(self.q)
+            attention_torch.launch_dq(self.arguments, self.rows, self.mask, self.scale, dq, blocks)
         self.expected = [x.clone() for x in self.run(self.present)]
 
     def run(self, blocks: Blocks) -> list[Any]:
         """The kernel with these blocks; its outputs."""
         kernel, all_blocks = self.target.kernel, (*blocks, self.width)
         if kernel == "forward":
-            out = self.q.new_empty((1, *self.q.shape))
+            out = torch.empty_like(self.q)
             lse = self.q.new_empty((1, *self.q.shape[:3]), dtype=torch.float32)
             attention_torch.launch_forward(
-                self.q, self.k, self.v, self.mask, self.scale, out, lse, all_blocks
+                self.q, self.k, self.v, self.mask, self.scale, out[None], lse, all_blocks
             )
             return [out, lse]
         outputs = [torch.empty_like(x) for x in ((self.q,) if kernel == "dq" else (self.k, self.v))]
-        attention_torch.launch_backward(
-            kernel, self.arguments, self.mask, self.scale, outputs, all_blocks
-        )
+        launch: Any = attention_torch.launch_dq if kernel == "dq" else attention_torch.launch_dkv
+        launch(self.arguments, self.rows, self.mask, self.scale, *outputs, all_blocks)
         return outputs
 
     def fault(self, blocks: Blocks) -> str:
         """Why these blocks can't be used, or ""."""
+        if unfit := unfit_binary(self.target, blocks, self.q.device):
+            return unfit
         try:
             found = self.run(blocks)
         except Exception as error:  # out of shared memory, or the compiler gave up
@@ -100,6 +109,22 @@ class Problem:
             if not error <= TOLERANCE[self.q.dtype] * max(1.0, float(y.float().abs().max())):
                 return f"wrong by {error:.3g}"
         return ""
+
+
+def unfit_binary(target: Target, blocks: Blocks, device: Any) -> str:
+    """What is wrong with the kernel compiled for these blocks, without running it, or ""."""
+    width, (card, shared) = max(16, triton.next_power_of_2(target.head)), device_card(device)
+    needs = shared_memory(target.kernel, blocks, target.itemsize, width)
+    if needs > shared:
+        return f"up to {needs} bytes of shared memory, of {shared}"
+    if INTERPRETED:  # which compiles nothing
+        return ""
+    dtype = {2: "bf16", 4: "fp32"}[target.itemsize]
+    cell = Cell(target.kernel, card, dtype, target.head, "intervals")
+    try:
+        return fault(cell, build(cell, (*blocks, width)))
+    except Exception as error:  # the compiler gave up
+        return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def compile_candidates(part: int, parts: int) -> None:

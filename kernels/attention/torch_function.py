@@ -20,15 +20,17 @@ from torch import Tensor
 
 from core.errors import InputError
 from kernels.attention import twin_triton as kernels
+from kernels.attention.configurations import configuration
 from kernels.attention.device_masks import REACH, DeviceMask, decoded, encoded, prepare
-from kernels.device import INTERPRETED
+from kernels.device import INTERPRETED, card, processors
 from reference.operations.attention import checked
-from reference.operations.lowering import EMPTY, FULL, PARTIAL
 from reference.operations.masks import Mask
 
-_LOG2E = math.log2(math.e)
+LOG2E = math.log2(math.e)
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-_DECODE_QUERIES, _SPLIT_BLOCKS, _MAX_SPLITS = 16, 16, 64
+DECODE_QUERIES = 16
+"""So many queries or fewer are decoded: keys are split among programs."""
+_BLOCKS_OF_A_SPLIT, _MAX_SPLITS, CHUNK = 4, 64, 1024
 
 
 def masked_attention(
@@ -58,7 +60,7 @@ def masked_attention(
         out, lse, _ = traced_attention(q, k, v, *encoded(rule), scale)
     else:
         out, lse = _attend(q, k, v, prepare(rule, q, k), scale)
-    return (out, lse) if return_lse else out
+    return (out, lse / LOG2E) if return_lse else out
 
 
 def _as_autocast_asks(*tensors: Any) -> Any:
@@ -105,16 +107,18 @@ def traced_attention(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """(out, lse, arrays) under the mask `decoded` from code and arrays as they are when this runs.
 
+    lse: base 2.
+
     Backward sees the arrays' copies, should someone write to them in between.
     """
     out, lse = _attend(q, k, v, prepare(decoded(code, arrays), q, k), scale)
-    return out, lse, [x.clone() for x in arrays]
+    return laid_out_as(q, out), lse, [x.clone() for x in arrays]
 
 
 @traced_attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, code: Any, arrays: Any, scale: float) -> Any:
     copies = [torch.empty_like(x) for x in arrays]
-    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32), copies
+    return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32), copies
 
 
 @torch.library.custom_op(
@@ -125,16 +129,27 @@ def traced_backward(
     code: Sequence[int], arrays: Sequence[Tensor], scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """(dq, dk, dv) of `traced_attention`; lowers the mask again."""
-    mask = prepare(decoded(code, arrays), q, k)
+    mask, given = prepare(decoded(code, arrays), q, k), (q, k, v)
     q, k, v, positive = _entering(q, k, v, mask, scale)
     kept = mask.start, mask.stop, mask.bits, positive, mask.sees is not None
     dq, dk, dv = attention_backward(dout, dlse, q, k, v, out, lse, *kept)
-    return _zeroed(dq * _sign(scale), mask.sees), _zeroed(dk, mask.used), _zeroed(dv, mask.used)
+    found = (
+        _zeroed(dq * _sign(scale), mask.sees), _zeroed(dk, mask.used), _zeroed(dv, mask.used)
+    )  # fmt: skip
+    dq, dk, dv = (laid_out_as(x, dx) for x, dx in zip(given, found, strict=True))
+    return dq, dk, dv
 
 
 @traced_backward.register_fake
 def _(dout: Any, dlse: Any, q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Any:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+
+
+def laid_out_as(like: Tensor, x: Tensor) -> Tensor:
+    """x with the strides of torch.empty_like(like), which is what torch.compile was promised."""
+    if x.stride() == torch.empty_like(like, device="meta").stride():
+        return x
+    return torch.empty_like(like).copy_(x)
 
 
 def _remember_traced(ctx: Any, inputs: Any, output: Any) -> None:
@@ -175,184 +190,234 @@ def _sign(scale: float) -> float:
     return math.copysign(scale != 0, scale)
 
 
-@torch.library.custom_op("genzoo::attention_forward", mutates_args=())
-def attention_forward(
+def attended(
     q: Tensor, k: Tensor, v: Tensor, start: Tensor, stop: Tensor, bits: Tensor, scale: float,
     idle: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(out (B, H, Q, D), lse in nats (B, H, Q) float32). scale > 0; masks as in `DeviceMask`.
+    """(out (B, H, Q, D), base-2 lse (B, H, Q) float32). scale > 0; masks as in `DeviceMask`.
 
     idle: whether some query sees no key; only backward asks.
     """
     (B, H, Q, D), K = q.shape, k.shape[2]
-    blocks = _configuration("decode" if Q <= _DECODE_QUERIES else "forward", q)
-    splits = _splits(Q, triton.cdiv(K, blocks[1]))
-    parts = q.new_empty((splits, B, H, Q, D), dtype=q.dtype if splits == 1 else torch.float32)
+    out, mask = torch.empty_like(q), (start, stop, bits)
+    decoding = Q <= DECODE_QUERIES
+    blocks = blocks_for("decode" if decoding else "forward", q)
+    shared = shared_heads(q, k, mask) if decoding else 1
+    programs = triton.cdiv(shared * Q, blocks[0]) * B * (H // shared)
+    splits = n_splits(programs, triton.cdiv(K, blocks[1]), processors(q)) if decoding else 1
     lse = q.new_empty((splits, B, H, Q), dtype=torch.float32)
     with torch.cuda.device_of(q):
-        launch_forward(q, k, v, (start, stop, bits), scale, parts, lse, blocks)
         if splits == 1:
-            return parts[0], lse[0] / _LOG2E
-        return _merged(parts, lse, q.dtype, blocks[-1])
+            launch_forward(q, k, v, mask, scale, out[None], lse, blocks, shared)
+            return out, lse[0]
+        parts = q.new_empty((splits, B, H, Q, D), dtype=torch.float32)
+        launch_forward(q, k, v, mask, scale, parts, lse, blocks, shared)
+        return _merged(parts, lse, out, blocks[-1])
+
+
+attention_forward = torch.library.custom_op("genzoo::attention_forward", mutates_args=())(attended)
 
 
 def launch_forward(
-    q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, out: Tensor, lse: Tensor, blocks: Any
-) -> None:
-    """Write out (splits, B, H, Q, D) and lse, base 2; blocks as `attention_triton.configuration`.
+    q: Tensor, k: Tensor, v: Tensor, mask: Any, scale: float, out: Tensor, lse: Tensor,
+    blocks: Any, shared: int = 1,
+) -> None:  # fmt: skip
+    """Write out (splits, B, H, Q, D) and lse (splits, B, H, Q), contiguous, base 2.
 
-    mask: (start, stop, bits) of a `DeviceMask`.
+    mask: (start, stop, bits) of a `DeviceMask`. blocks: as `configuration` gives them. shared: of
+    `shared_heads`.
     """
     (B, H, Q, D), K, splits = q.shape, k.shape[2], out.shape[0]
     block_q, block_k, stages, warps, block_d = blocks
-    masks = _mask_arguments(mask, block_q, block_k, K, transposed=False)
-    programs = triton.cdiv(Q, block_q) * B * H
+    q, k, v = (_with_dense_rows(x) for x in (q, k, v))
+    steps, sizes = _layout(q=q, k=k, v=v, out=out)
+    programs = triton.cdiv(shared * Q, block_q) * B * (H // shared)
     if programs:
         kernels.forward_kernel[(programs, splits)](
-            *(x.contiguous() for x in (q, k, v)), out, lse, *masks, Q, K,
-            max(triton.cdiv(triton.cdiv(K, block_k), splits), 1), scale * _LOG2E,
-            H=H, GROUP=H // k.shape[1], D=D, BLOCK_D=block_d, BLOCK_Q=block_q, BLOCK_K=block_k,
-            PACKED=mask[2].ndim == 4, num_stages=stages, num_warps=warps,
+            q, k, v, out, lse, *_listed(mask, block_q, block_k, Q, K), *_mask_steps(mask),
+            **steps, out_split=out.stride(0) // sizes["UNIT"] if splits > 1 else 0,
+            q_len=Q, k_len=K, scale=scale * LOG2E,
+            span=max(triton.cdiv(triton.cdiv(K, block_k), splits), 1),
+            H=H, GROUP=H // k.shape[1], SHARED=shared, D=D, BLOCK_D=block_d, BLOCK_Q=block_q,
+            BLOCK_K=block_k, PACKED=mask[2].ndim == 4, **sizes,
+            num_stages=stages, num_warps=warps,
         )  # fmt: skip
 
 
-def _configuration(kernel: str, q: Tensor) -> tuple[int, int, int, int, int]:
-    """The blocks for q's dtype, head size and device; an unknown device is treated as sm_90."""
-    target = "gfx942" if torch.version.hip else "sm_90"
-    if q.is_cuda and not torch.version.hip and torch.cuda.get_device_capability(q.device)[0] < 9:
-        target = "sm_80"
-    return kernels.configuration(kernel, q.itemsize, q.shape[3], target)
+def blocks_for(kernel: str, q: Tensor) -> tuple[int, int, int, int, int]:
+    """The blocks of a kernel for q's dtype, head size and device."""
+    return configuration(kernel, q.itemsize, q.shape[3], *card(q.device))
 
 
-def _splits(q_len: int, n_k: int) -> int:
-    """Parts of the keys that go to programs of their own: more than one only when decoding."""
-    if q_len > _DECODE_QUERIES:
-        return 1
-    return max(min(-(-n_k // _SPLIT_BLOCKS), _MAX_SPLITS), 1)
+def shared_heads(q: Tensor, k: Tensor, mask: Any) -> int:
+    """How many query heads fill a block of queries together: a group, if one mask is for all."""
+    whole = mask[2] if mask[2].ndim == 4 else mask[0]
+    return max(q.shape[1] // k.shape[1], 1) if whole.shape[1] == 1 else 1
 
 
-def _merged(parts: Tensor, lse: Tensor, dtype: Any, block_d: int) -> tuple[Tensor, Tensor]:
+def n_splits(programs: int, n_k: int, multiprocessors: int) -> int:
+    """Parts of the keys that go to programs of their own, so that all of the device is at work.
+
+    programs: without splits; n_k: blocks of keys. A part has a few blocks, as merging costs too.
+    """
+    wanted = -(-2 * multiprocessors // max(programs, 1))
+    return max(min(wanted, n_k // _BLOCKS_OF_A_SPLIT, _MAX_SPLITS), 1)
+
+
+def _merged(parts: Tensor, lse: Tensor, out: Tensor, block_d: int) -> tuple[Tensor, Tensor]:
     splits, D = parts.shape[0], parts.shape[-1]
-    out, whole = parts.new_empty(parts.shape[1:], dtype=dtype), lse.new_empty(lse.shape[1:])
+    merged, whole = parts.new_empty(parts.shape[1:], dtype=out.dtype), torch.empty_like(lse[0])
     if whole.numel():
         kernels.merge_kernel[(whole.numel(),)](
-            parts, lse, out, whole, whole.numel(), splits,
+            parts, lse, merged, whole, whole.numel(), splits,
             D=D, BLOCK_D=block_d, BLOCK_S=triton.next_power_of_2(splits),
         )  # fmt: skip
-    return out, whole / _LOG2E
+    return laid_out_as(out, merged), whole
 
 
-def _mask_arguments(
-    mask: Any, block_q: int, block_k: int, K: int, transposed: bool
-) -> tuple[Any, ...]:
-    """What the kernels take of a mask: its arrays, lists of blocks, and steps of batch and head."""
+# What the kernels take beside q, k and v
+
+
+def _with_dense_rows(x: Tensor) -> Tensor:
+    """x, or a copy where its last axis has gaps; other strides are the kernels' to follow."""
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+def _layout(**tensors: Tensor) -> tuple[dict[str, int], dict[str, int]]:
+    """(…_batch and …_head, in units; UNIT and …_ROW) of tensors (…, B, H, length, D).
+
+    A unit of 16 bytes, where strides allow it, tells the compiler that wide loads are aligned.
+    """
+    strides = {name: x.stride()[-4:-1] for name, x in tensors.items()}
+    widest = 16 // min(x.itemsize for x in tensors.values())
+    unit = math.gcd(widest, *(n for outer in strides.values() for n in outer[:2]))
+    steps: dict[str, int] = {}
+    sizes = {"UNIT": unit}
+    for name, (batch, head, row) in strides.items():
+        steps |= {f"{name}_batch": batch // unit, f"{name}_head": head // unit}
+        sizes[f"{name.upper()}_ROW"] = row
+    return steps, sizes
+
+
+def _mask_steps(mask: Any) -> tuple[int, int]:
+    """From one batch entry of a mask to the next, and from one head: in masks, 0 where shared."""
+    whole = mask[2] if mask[2].ndim == 4 else mask[0]
+    return whole.shape[1] * (whole.shape[0] > 1), int(whole.shape[1] > 1)
+
+
+def _listed(
+    mask: Any, block_q: int, block_k: int, Q: int, K: int, transposed: bool = False
+) -> tuple[Tensor, ...]:
+    """(start, stop, bits, blocks, counts): a mask's arrays, and what its blocks are known by."""
     start, stop, bits = mask
-    packed = bits.ndim == 4
-    whole = bits if packed else start
-    steps = (whole.shape[1] * (whole.shape[0] > 1), int(whole.shape[1] > 1))
-    if packed or transposed:
-        classes = (
-            _bit_classes(bits, block_q, block_k)
-            if packed
-            else _interval_classes(start, stop, block_q, block_k, K)
+    if bits.ndim == 4:
+        return start, stop, bits, *packed_blocks(bits, block_q, block_k, Q, K, transposed)
+    if transposed:
+        return start, stop, bits, start, columns(start, stop, block_q, block_k, K)
+    return start, stop, bits, start, start
+
+
+def packed_blocks(
+    bits: Tensor, block_q: int, block_k: int, Q: int, K: int, transposed: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`list_kernel`'s lists (B', H', n, m) and counts (B', H', n), int32."""
+    n, m = triton.cdiv(Q, block_q), triton.cdiv(K, block_k)
+    n, m = (m, n) if transposed else (n, m)
+    blocks = bits.new_empty((*bits.shape[:2], n, m), dtype=torch.int32)
+    counts = bits.new_empty((*bits.shape[:2], n), dtype=torch.int32)
+    if counts.numel():
+        kernels.list_kernel[(n, bits.shape[0] * bits.shape[1])](
+            bits, blocks, counts, Q, K, BLOCK_Q=block_q, BLOCK_K=block_k, TRANSPOSED=transposed
         )
-        blocks, counts = _block_lists(classes.mT if transposed else classes)
-    else:
-        blocks = counts = start
-    return start, stop, bits, blocks, counts, *steps
+    return blocks, counts
 
 
-def _block_lists(classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Block numbers (…, n, m), partial ones first, then full; how many of each (…, n, 2)."""
-    order = (classes - PARTIAL) % 3  # EMPTY last
-    counts = torch.stack([(classes == c).sum(-1) for c in (PARTIAL, FULL)], dim=-1)
-    return torch.argsort(order, dim=-1, stable=True).int().contiguous(), counts.int()
-
-
-def _bit_classes(bits: Tensor, block_q: int, block_k: int) -> Tensor:
-    """`reference.operations.lowering.block_classes` on the device."""
-    blocks = _in_blocks(_in_blocks(bits, -1, block_k // 8, 0), -3, block_q, None)
-    none = blocks.amax((-1, -3)) == 0
-    full = blocks.amin((-1, -3)) == 255
-    return torch.where(none, EMPTY, torch.where(full, FULL, PARTIAL))
-
-
-def _interval_classes(start: Tensor, stop: Tensor, block_q: int, block_k: int, K: int) -> Tensor:
-    """The same (…, ⌈Q/block_q⌉, ⌈K/block_k⌉) for intervals; no S² array."""
-    start, stop = (_in_blocks(x, -1, block_q, None)[..., None] for x in (start, stop))
-    edge = torch.arange(triton.cdiv(K, block_k), device=start.device, dtype=torch.int32) * block_k
-    none = start >= stop
-    low, high = start.masked_fill(none, K).amin(-2), stop.masked_fill(none, 0).amax(-2)
-    full = (start.amax(-2) <= edge) & (edge + block_k <= stop.amin(-2))
-    some = (low < edge + block_k) & (edge < high)
-    return torch.where(full, FULL, torch.where(some, PARTIAL, EMPTY))
-
-
-def _in_blocks(x: Tensor, axis: int, size: int, fill: int | None) -> Tensor:
-    """Split an axis into (blocks, size), filled up with `fill`, or with its last entry."""
-    n = x.shape[axis]
-    at = torch.arange(triton.cdiv(n, size) * size, device=x.device)
-    whole = x.index_select(axis, at.clamp(max=max(n - 1, 0)))
-    if fill is not None and at.numel() > n:
-        whole = whole.index_fill(axis, at[n:], fill)
-    axis %= x.ndim
-    return whole.reshape(*x.shape[:axis], at.numel() // size, size, *x.shape[axis + 1 :])
+def columns(start: Tensor, stop: Tensor, block_q: int, block_k: int, K: int) -> Tensor:
+    """Int32 (B', H', ⌈K/block_k⌉, 4) of `columns_kernel`, by way of the ranges of the queries."""
+    Q, masks = start.shape[2], start.shape[0] * start.shape[1]
+    n_q, n_k = triton.cdiv(Q, block_q), triton.cdiv(K, block_k)
+    ranges = start.new_empty((masks, n_q, 4))
+    found = start.new_empty((*start.shape[:2], n_k, 4))
+    kernels.ranges_kernel[(n_q, masks)](start, stop, ranges, Q, K, BLOCK_Q=block_q, BLOCK_K=block_k)
+    kernels.columns_kernel[(n_k, masks)](ranges, found, n_q, CHUNK=CHUNK)
+    return found
 
 
 @attention_forward.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, start: Any, stop: Any, bits: Any, *_: Any) -> Any:
-    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+    return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
-@torch.library.custom_op("genzoo::attention_backward", mutates_args=())
-def attention_backward(
+def gradients(
     dout: Tensor, dlse: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
     start: Tensor, stop: Tensor, bits: Tensor, scale: float, idle: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """(dq, dk, dv), shapes and dtypes of q, k and v; arguments as for `attention_forward`."""
-    q, k, v, out, dout, dlse = (x.contiguous() for x in (q, k, v, out, dout, dlse))
-    if q.numel() == 0 or k.numel() == 0:
-        return torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    """(dq, dk, dv), laid out as q, k and v; arguments as for `attention_forward`."""
     dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+    if q.numel() == 0 or k.numel() == 0:
+        return dq.zero_(), dk.zero_(), dv.zero_()
     if idle:
         dout = dout.masked_fill((lse == -math.inf)[..., None], 0)
-    lse2 = (lse.masked_fill(lse == -math.inf, 0) * _LOG2E).contiguous()
+    delta = torch.empty_like(lse)
     with torch.cuda.device_of(q):
-        arguments = (q, k, v, dout, lse2, _delta(out, dout, dlse, _configuration("dq", q)[-1]))
-        for name, outputs in (("dq", (dq,)), ("dkv", (dk, dv))):
-            blocks = _configuration(name, q)
-            launch_backward(name, arguments, (start, stop, bits), scale, outputs, blocks)
+        arguments = {"q": q, "k": k, "v": v, "out": out, "dout": dout}
+        rows, mask = (lse, dlse.contiguous(), delta), (start, stop, bits)
+        launch_dq(arguments, rows, mask, scale, dq, blocks_for("dq", q))
+        launch_dkv(arguments, rows, mask, scale, dk, dv, blocks_for("dkv", q))
     return dq, dk, dv
 
 
-def _delta(out: Tensor, dout: Tensor, dlse: Tensor, block_d: int) -> Tensor:
-    delta = torch.empty_like(dlse)
-    kernels.delta_kernel[(triton.cdiv(delta.numel(), 16),)](
-        out, dout, dlse, delta, delta.numel(), D=out.shape[3], BLOCK_D=block_d, BLOCK_Q=16
-    )
-    return delta
+attention_backward = torch.library.custom_op("genzoo::attention_backward", mutates_args=())(
+    gradients
+)
 
 
-def launch_backward(
-    name: str, arguments: Any, mask: Any, scale: float, outputs: Any, blocks: Any
+def launch_dq(
+    arguments: dict[str, Tensor], rows: Any, mask: Any, scale: float, dq: Tensor, blocks: Any
 ) -> None:
-    """Write dq ("dq") or dk and dv ("dkv"). arguments: q, k, v, dout, lse in base 2, delta."""
-    kernel = kernels.dq_kernel if name == "dq" else kernels.dkv_kernel
-    q, k, *_ = arguments
-    (B, H, Q, D), (H_kv, K) = q.shape, k.shape[1:3]
-    block_q, block_k, stages, warps, block_d = blocks
-    masks = _mask_arguments(mask, block_q, block_k, K, transposed=name == "dkv")
-    grid = B * H * triton.cdiv(Q, block_q) if name == "dq" else B * H_kv * triton.cdiv(K, block_k)
-    kernel[(grid,)](
-        *arguments, *outputs, *masks, Q, K, scale * _LOG2E, scale,
-        H=H, GROUP=H // H_kv, D=D, BLOCK_D=block_d, BLOCK_Q=block_q, BLOCK_K=block_k,
-        PACKED=mask[2].ndim == 4, num_stages=stages, num_warps=warps,
+    """Write dq, and delta. arguments: q, k, v, out, dout; rows: lse, dlse, delta, (B, H, Q)."""
+    tensors = {name: _with_dense_rows(x) for name, x in arguments.items()}
+    q, k = tensors["q"], tensors["k"]
+    (B, H, Q, _), (H_kv, K) = q.shape, k.shape[1:3]
+    block_q, block_k, *_ = blocks
+    steps, sizes = _layout(**tensors, dq=dq)
+    kernels.dq_kernel[(B * H * triton.cdiv(Q, block_q),)](
+        *tensors.values(), *rows, dq, *_listed(mask, block_q, block_k, Q, K),
+        *_mask_steps(mask), **steps, q_len=Q, k_len=K, scale=scale * LOG2E, dq_scale=scale,
+        **sizes, **_constants(q, H_kv, mask, blocks),
     )  # fmt: skip
+
+
+def launch_dkv(
+    arguments: dict[str, Tensor], rows: Any, mask: Any, scale: float, dk: Tensor, dv: Tensor,
+    blocks: Any,
+) -> None:  # fmt: skip
+    """Write dk and dv; arguments as for `launch_dq`, which has written delta."""
+    tensors = {n: _with_dense_rows(x) for n, x in arguments.items() if n != "out"}
+    q, k = tensors["q"], tensors["k"]
+    (B, _, Q, _), (H_kv, K), (lse, _, delta) = q.shape, k.shape[1:3], rows
+    block_q, block_k, *_ = blocks
+    steps, sizes = _layout(**tensors, dk=dk, dv=dv)
+    kernels.dkv_kernel[(B * H_kv * triton.cdiv(K, block_k),)](
+        *tensors.values(), lse, delta, dk, dv,
+        *_listed(mask, block_q, block_k, Q, K, transposed=True), *_mask_steps(mask),
+        **steps, q_len=Q, k_len=K, scale=scale * LOG2E, dk_scale=scale,
+        **sizes, **_constants(q, H_kv, mask, blocks),
+    )  # fmt: skip
+
+
+def _constants(q: Tensor, H_kv: int, mask: Any, blocks: Any) -> dict[str, Any]:
+    block_q, block_k, stages, warps, block_d = blocks
+    return {
+        "H": q.shape[1], "GROUP": q.shape[1] // H_kv, "D": q.shape[3], "BLOCK_D": block_d,
+        "BLOCK_Q": block_q, "BLOCK_K": block_k, "PACKED": mask[2].ndim == 4,
+        "num_stages": stages, "num_warps": warps,
+    }  # fmt: skip
 
 
 @attention_backward.register_fake
 def _(dout: Any, dlse: Any, q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Any:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:

@@ -23,7 +23,7 @@ import triton.language as tl
 from core.errors import InputError
 from core.random import STREAMS, checked_layout, checked_seed, checked_step
 from kernels.device import check_device, on_device
-from kernels.philox.twin_triton import BLOCK, UNSPECIALISED, counters, locate, normals
+from kernels.philox.twin_triton import UNSPECIALISED, layout, locate, normals
 from reference.operations.diffusion_step import check_step
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -45,12 +45,13 @@ def step_kernel(
     elements,
     first,
     GUIDED: tl.constexpr,
-    EVEN: tl.constexpr,
     STREAM: tl.constexpr,
+    WIDTH: tl.constexpr,
+    SMALL: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """x_s of every element, in float32 arithmetic; arrays are contiguous, (samples, elements)."""
-    c0, sample, at, mask = locate(total, quads, elements, EVEN, BLOCK)
+    c0, sample, at, mask = locate(total, quads, elements, WIDTH, SMALL, BLOCK)
     p, q, a, b = tl.load(c_ptr), tl.load(c_ptr + 1), tl.load(c_ptr + 2), tl.load(c_ptr + 3)
     sigma, clip = tl.load(c_ptr + 4), tl.load(c_ptr + 6)
     x = tl.load(x_ptr + at, mask).to(tl.float32)
@@ -85,25 +86,22 @@ def _launch(
     x: Any, output: Any, conditional: Any, coefficients: Any, at: Any, first: int, out: Any
 ) -> None:
     _, samples, elements = checked_layout(tuple(x.shape), first)
-    total, quads = counters(samples, elements)
-    if not total:
+    programs, sizes, constants = layout(samples, elements)
+    if not programs:
         return
     with torch.cuda.device_of(x):
-        step_kernel[(triton.cdiv(total, BLOCK),)](
+        step_kernel[(programs,)](
             x,
             output,
             output if conditional is None else conditional,
             out,
             coefficients,
             at,
-            total,
-            quads,
-            elements,
+            *sizes,
             first,
             GUIDED=conditional is not None,
-            EVEN=elements % 4 == 0,
             STREAM=STREAMS["noise"],
-            BLOCK=BLOCK,
+            **constants,
         )
 
 

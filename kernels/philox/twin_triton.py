@@ -30,26 +30,54 @@ UNSPECIALISED = ["total", "quads", "elements", "first"]
 
 
 @triton.jit
-def locate(total, quads, elements, EVEN: tl.constexpr, BLOCK: tl.constexpr):
+def locate(total, quads, elements, WIDTH: tl.constexpr, SMALL: tl.constexpr, BLOCK: tl.constexpr):
     """This program's counters (c0, sample) and, for each lane of each, the flat offset and a mask.
 
-    total: counters in all, quads of them a sample. EVEN: elements is a multiple of 4.
+    total: counters in all, quads of them a sample. WIDTH: 8, 4 or 1, which divides elements; so
+    many neighbours have one mask, and are read at once. SMALL: quads < BLOCK; else a program keeps
+    to one sample, and nothing but its own number is divided.
     """
+    lane = tl.arange(0, 4 * BLOCK)
+    if SMALL:
+        return _across_samples(total, quads, elements, lane, WIDTH, BLOCK)
+    parts = tl.cdiv(quads, BLOCK)
+    sample = (tl.program_id(0) // parts).to(tl.int64)
+    first = (tl.program_id(0) % parts).to(tl.int64) * BLOCK
+    c0 = (first + tl.arange(0, BLOCK)).to(tl.uint32)
+    length = tl.cast(elements, tl.int64) // WIDTH * WIDTH
+    at = 4 * first + lane
+    return c0, sample + tl.zeros([BLOCK], tl.int64), sample * length + at, at < length
+
+
+@triton.jit
+def _across_samples(total, quads, elements, lane, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """The same, counting on from sample to sample."""
     start = tl.program_id(0).to(tl.int64) * BLOCK
     quads64 = tl.cast(quads, tl.int64)
     row, quad = start // quads64, (start % quads64).to(tl.uint32)
     q = quad + tl.arange(0, BLOCK).to(tl.uint32)
     per = tl.cast(quads, tl.uint32)
-    lane = tl.arange(0, 4 * BLOCK)
-    if EVEN:
+    if WIDTH > 1:
         at = 4 * start + lane
-        mask = at < 4 * tl.cast(total, tl.int64)
+        mask = at < 4 * tl.cast(total, tl.int64) // WIDTH * WIDTH
     else:
         each = quad + (lane // 4).to(tl.uint32)
         element = 4 * (each % per).to(tl.int64) + lane % 4
         at = (row + (each // per).to(tl.int64)) * elements + element
         mask = (start + lane // 4 < total) & (element < elements)
     return q % per, row + (q // per).to(tl.int64), at, mask
+
+
+def layout(samples: int, elements: int) -> tuple[int, tuple[int, int, int], dict[str, Any]]:
+    """(programs, (total, quads, elements), constants) of a launch that uses `locate`.
+
+    InputError beyond 2³³ elements a sample.
+    """
+    total, quads = counters(samples, elements)
+    width = next(n for n in (8, 4, 1) if elements % n == 0)
+    small = quads < BLOCK
+    programs = -(-total // BLOCK) if small else samples * -(-quads // BLOCK)
+    return programs, (total, quads, elements), {"WIDTH": width, "SMALL": small, "BLOCK": BLOCK}
 
 
 @triton.jit
@@ -113,11 +141,12 @@ def draw_kernel(
     first,
     stream,
     KIND: tl.constexpr,
-    EVEN: tl.constexpr,
+    WIDTH: tl.constexpr,
+    SMALL: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Words (KIND 0), uniforms (1) or normals (2) of `total` counters."""
-    c0, sample, at, mask = locate(total, quads, elements, EVEN, BLOCK)
+    c0, sample, at, mask = locate(total, quads, elements, WIDTH, SMALL, BLOCK)
     seed, step, sample = tl.load(at_ptr), tl.load(at_ptr + 1), sample + first
     if KIND == 2:
         value = normals(seed, c0, sample, step, stream)
@@ -146,20 +175,11 @@ def _draws(
     where = device_for(device)
     out = torch.empty(shape, dtype=dtype, device=where)
     name = torch.tensor([checked_seed(seed), checked_step(step)], dtype=torch.int64, device=where)
-    total, quads = counters(samples, elements)
-    if total:
+    programs, sizes, constants = layout(samples, elements)
+    if programs:
         with torch.cuda.device_of(out):
-            draw_kernel[(triton.cdiv(total, BLOCK),)](
-                out,
-                name,
-                total,
-                quads,
-                elements,
-                int(first),
-                checked_stream(stream),
-                KIND=kind,
-                EVEN=elements % 4 == 0,
-                BLOCK=BLOCK,
+            draw_kernel[(programs,)](
+                out, name, *sizes, int(first), checked_stream(stream), KIND=kind, **constants
             )
     return out.cpu().numpy() if device is None else out
 

@@ -414,7 +414,7 @@ FAST = (
 )
 FAST += ("same bits", "operators", "compiled", "bad input", "arrays", "length pairs")
 FAST += ("compiled public", "device masks", "prepared", "layouts", "asked", "device")
-FAST += ("other heads", "no queries", "readme example")
+FAST += ("block lists", "memory", "other heads", "no queries", "readme example")
 SLOW = ("every length pair",)
 
 

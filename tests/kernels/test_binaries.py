@@ -6,11 +6,14 @@ import importlib.util
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from core.errors import InputError
 
 pytest.importorskip("torch")
 pytest.importorskip("triton")
@@ -21,9 +24,11 @@ SOME = (
     "decode,sm_80,fp16,64,packed",
     "dq,sm_90,bf16,64,intervals",
     "dkv,gfx942,fp16,64,intervals",
-    "delta,sm_80,fp32,80,rows",
+    "columns,sm_80,i32,64,intervals",
+    "list,gfx942,i32,64,columns",
     "merge,sm_90,bf16,48,splits 2",
     "step,sm_90,bf16,256,guided odd",
+    "dkv,sm_89,bf16,128,intervals",
     "draw,gfx942,fp32,256,normal even",
 )
 
@@ -48,7 +53,7 @@ def test_binaries_keep_to_registers_and_use_tensor_cores():
 
 def test_every_kernel_has_cells():
     """Each @triton.jit function that ends in _kernel, on every target."""
-    from kernels.binaries import _KERNELS, TARGETS, cells
+    from kernels.binaries import KERNELS, SMALL, TARGETS, cells
 
     launched = {
         name
@@ -56,25 +61,87 @@ def test_every_kernel_has_cells():
         for name in (line.split("(")[0][4:] for line in path.read_text().splitlines())
         if name.endswith("_kernel")
     }
-    assert launched == {kernel.fn.__name__ for kernel in _KERNELS.values()}
-    assert {(c.kernel, c.target) for c in cells()} == {(k, t) for k in _KERNELS for t in TARGETS}
+    assert launched == {kernel.fn.__name__ for kernel in KERNELS.values()}
+    found = {(c.kernel, c.target) for c in cells() if c.target not in SMALL}
+    assert found == {(k, t) for k in KERNELS for t in TARGETS}
+
+
+@pytest.mark.parametrize("shared", [99 << 10, 100 << 10, 163 << 10, 227 << 10, 1 << 30])
+def test_blocks_fit_any_card(shared: int):
+    """Every head, by the bound that each binary keeps to; the table's where there is room."""
+    from kernels.attention.configurations import configuration, shared_memory
+
+    for kernel, itemsize, head in product(
+        ("forward", "decode", "dq", "dkv"), (2, 4), range(1, 257)
+    ):
+        for target, own in (("sm_80", 163 << 10), ("sm_90", 227 << 10)):
+            *blocks, block_d = configuration(kernel, itemsize, head, target, shared)
+            assert head <= block_d < max(2 * head, 17)
+            assert min(blocks[:2]) >= 16
+            if shared < own:
+                assert shared_memory(kernel, tuple(blocks), itemsize, block_d) <= shared
+            else:
+                assert (*blocks, block_d) == configuration(kernel, itemsize, head, target)
+
+
+def test_a_card_that_is_too_small_is_named():
+    from kernels.attention.configurations import configuration
+
+    with pytest.raises(InputError, match="heads too large for this device's shared memory"):
+        configuration("dkv", 4, 256, "sm_80", 32 << 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ((8, 0, 163), ("sm_80", 163 << 10)),
+        ((8, 9, 99), ("sm_80", 99 << 10)),
+        ((9, 0, 227), ("sm_90", 227 << 10)),
+        ((12, 0, 99), ("sm_80", 99 << 10)),
+        ((10, 0, 227), ("sm_80", 227 << 10)),
+    ],
+)
+def test_an_unknown_card_is_asked_what_it_has(name: Any, expected: Any, monkeypatch: Any):
+    import torch
+
+    from kernels.device import card
+
+    major, minor, kilobytes = name
+    told = SimpleNamespace(major=major, minor=minor, shared_memory_per_block_optin=kilobytes << 10)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
+    monkeypatch.setattr(torch.version, "hip", None)
+    assert card(torch.device("cuda")) == expected
+
+
+def test_a_small_cards_own_limit_counts():
+    from kernels.binaries import Binary, Cell, fault
+
+    cell = Cell("forward", "sm_89", "bf16", 128, "intervals")
+    fits = Binary(255, 90 << 10, 0, 0, "HMMA", "", 0, 300)
+    assert fault(cell, fits) == ""
+    assert (
+        fault(cell, fits._replace(shared=100 << 10)) == "102400 bytes of shared memory, of 101376"
+    )
 
 
 def test_an_unfit_binary_is_noticed():
     from kernels.binaries import Binary, Cell, fault
 
-    cell, good = Cell("forward", "sm_90", "bf16", 128, "packed"), Binary(255, 0, 0, "HGMMA", 0)
+    cell, good = (
+        Cell("forward", "sm_90", "bf16", 128, "packed"),
+        Binary(255, 0, 0, 9, "HGMMA", "64x64x16", 0, 300),
+    )
     assert fault(cell, good) == ""
     assert fault(cell, good._replace(tensor="HMMA")) == "HMMA in use"
     assert fault(cell, good._replace(tensor="")) == "no tensor core in use"
-    assert fault(cell, good._replace(spills=1)) == "1 spills"
+    assert fault(cell, good._replace(spills=1)) == "1 spills in loops"
     assert fault(cell, good._replace(scalar=1)) == "1 products without tensor cores"
     assert "shared" in fault(cell, good._replace(shared=(227 << 10) + 1))
     other = cell._replace(target="sm_80")
-    assert "shared" in fault(other, Binary(255, (163 << 10) + 1, 0, "HMMA", 0))
-    amd, fits = cell._replace(target="gfx942"), Binary(255, 64 << 10, 0, "MFMA", 0)
+    assert "shared" in fault(other, Binary(255, (163 << 10) + 1, 0, 0, "HMMA", "", 0, 300))
+    amd, fits = cell._replace(target="gfx942"), Binary(255, 64 << 10, 0, 0, "MFMA", "", 0, 300)
     assert fault(amd, fits) == ""
-    assert fault(amd, fits._replace(spills=1)) == "1 spills"
+    assert fault(amd, fits._replace(spills=1)) == "1 spills in loops"
     assert fault(amd, fits._replace(tensor="")) == "no tensor core in use"
     too_much = fits._replace(shared=(64 << 10) + 1)
     assert fault(amd, too_much) == "65537 bytes of shared memory, of 65536"
@@ -85,17 +152,31 @@ def test_an_unfit_binary_is_noticed():
 
 
 AMD = """
+.LBB0_1:
+\tv_mfma_f32_32x32x8_bf16 a[0:15], v[0:1], v[2:3], a[0:15]
+\tscratch_store_dword off, v1, off
+.LBB0_2:
+\tscratch_load_dword v1, off, off
+\ts_cbranch_scc1 .LBB0_2
+\ts_cbranch_scc1 .LBB0_3
+.LBB0_3:
+\tscratch_load_dword v1, off, off
     .vgpr_count:     128
     .vgpr_spill_count: 3
-    v_mfma_f32_32x32x8_bf16 a[0:15], v[0:1], v[2:3], a[0:15]
 """
 NVIDIA = """
  Function forward_kernel:
   REG:255 STACK:8 SHARED:0 LOCAL:0 CONSTANT[0]:592
-        /*0b10*/  HGMMA.64x128x16.F32.BF16 R24, gdesc[UR8], R24 ;
-        /*0b20*/  STL [R1+0x4], R7 ;
-        /*0b30*/  STL.64 [R1+0x8], R8 ;
-        /*0b40*/  LDL R7, [R1+0x4] ;
+        /*0b00*/  STL [R1+0x4], R7 ;                     /* 0x0000000001007387 */
+        /*0b10*/  HGMMA.64x128x16.F32.BF16 R24, gdesc[UR8], R24 ;  /* 0x0 */
+                                                         /* 0x0000000b10007387 */
+        /*0b20*/  @P0 BRA 0xb40 ;                        /* 0x0000000b10007387 */
+        /*0b30*/  STL.64 [R1+0x8], R8 ;                  /* 0x0 */
+        /*0b40*/  HGMMA.64x64x16.F32.BF16 R24, gdesc[UR8], R24 ;
+        /*0b50*/  @!P1 BRA 0xb10 ;                       /* 0x0000000b60007387 */
+        /*0b60*/  LDL R7, [R1+0x4] ;                     /* 0x0000000b00007387 */
+        /*0b70*/  EXIT ;
+        /*0b80*/  BRA 0xb80;                             /* 0xfffffffc00fc7947 */
 """
 TTGIR = """
     %1 = ttng.warp_group_dot %a, %b, %c : tensor<64x64xbf16, #shared> -> tensor<64x64xf32, #mma>
@@ -112,13 +193,26 @@ def test_what_is_read_from_a_binary(monkeypatch: Any):
         asm = {"ttgir": TTGIR, kind: text}
         return binaries._read(SimpleNamespace(metadata=SimpleNamespace(shared=77), asm=asm))
 
-    assert read("amdgcn", AMD) == Binary(128, 77, 3, "MFMA", 1)
-    assert read("amdgcn", AMD.replace("v_mfma", "v_fma")) == Binary(128, 77, 3, "", 1)
+    assert read("amdgcn", AMD) == Binary(128, 77, 1, 2, "MFMA", "", 1, 3)
+    assert read("amdgcn", AMD.replace("v_mfma", "v_fma")).tensor == ""
+    assert read("amdgcn", AMD.replace("scratch", "other"))[2:4] == (3, 0)
     monkeypatch.setattr(binaries, "_disassembled", lambda text: text)
-    assert read("cubin", NVIDIA) == Binary(255, 77, 10, "HGMMA", 1)
-    stores = NVIDIA.replace("STACK:8", "STACK:0").replace("HGMMA", "HMMA")
-    assert read("cubin", stores) == Binary(255, 77, 2, "HMMA", 1)
-    assert read("cubin", stores.replace("HMMA", "FFMA").replace("STL", "STG")).tensor == ""
+    assert read("cubin", NVIDIA) == Binary(255, 77, 1, 2, "HGMMA", "64x64x16", 1, 5)
+    outside = NVIDIA.replace("STL.64", "STG.64")
+    assert read("cubin", outside) == Binary(255, 77, 0, 2, "HGMMA", "64x64x16", 1, 5)
+    forwards = NVIDIA.replace("BRA 0xb10", "BRA 0xb70")
+    assert read("cubin", forwards)[2:4] == (0, 3)
+    assert read("cubin", NVIDIA.replace("HGMMA", "HMMA"))[4:6] == ("HMMA", "")
+    assert read("cubin", NVIDIA.replace("HGMMA", "FFMA")).tensor == ""
+
+
+def test_loops_within_loops_and_jumps_past_them():
+    """The longest innermost one is told; what an outer loop spills counts as well."""
+    from kernels.binaries import in_loops
+
+    text = "a: x\nb: spill\nc: x\nd: x\ne: to c\nf: to a\ng: spill\nh: to z\ni: to h\n"
+    assert in_loops(text, r"^(\w): ", r"to (\w)", "spill") == (1, 2, 3)
+    assert in_loops("a: x\nb: to b\n", r"^(\w): ", r"to (\w)", "spill") == (0, 0, 0)
 
 
 def test_a_misspelt_cell_is_named_before_any_is_compiled(monkeypatch: Any, capsys: Any):
@@ -150,8 +244,8 @@ def test_the_interpreter_compiles_nothing_and_says_so():
 # Planted: this file, run as a script, compiles kernels that aren't fit and prints what is wrong
 
 UNFIT = {  # target, configuration at head size 128: (block_q, block_k, stages, warps), fault
-    "spills on sm_80": ("sm_80", (128, 64, 1, 4), "spills"),
-    "spills on gfx942": ("gfx942", (128, 128, 3, 4), "spills"),
+    "spills on sm_80": ("sm_80", (128, 64, 1, 4), "spills in loops"),
+    "spills on gfx942": ("gfx942", (128, 128, 3, 4), "spills in loops"),
     "shared memory of sm_80": ("sm_80", (64, 64, 6, 8), "bytes of shared memory, of 166912"),
     "shared memory of gfx942": ("gfx942", (32, 128, 3, 4), "bytes of shared memory, of 65536"),
 }
@@ -169,17 +263,17 @@ def test_an_unfit_kernel_is_rejected(case: str, tmp_path: Path):
 def unfit(case: str, folder: Path) -> str:
     """The fault found in a planted kernel."""
     from kernels import binaries
-    from kernels.attention import twin_triton as attention_triton
+    from kernels.attention import configurations as table
 
-    configurations = attention_triton.CONFIGURATIONS
-    attention_triton.OTHER_TARGETS.clear()
+    configurations = table.CONFIGURATIONS
+    table.OTHER_TARGETS.clear()
     if case == SCALAR:
         cell = binaries.Cell("forward", "sm_90", "bf16", 32, "intervals")
         configurations["forward", 2][32] = (64, 32, 1, 4)
-        dot = 'tl.dot(q, tl.trans(k), input_precision="ieee")'
-        slow = 'tl.dot(q.to(tl.float32), tl.trans(k.to(tl.float32)), input_precision="ieee")'
-        changed = module(folder, dot, slow, "_forward_blocks")
-        binaries._KERNELS["forward"] = changed.forward_kernel
+        dot = 'tl.dot(q, tl.trans(k_j), input_precision="ieee")'
+        slow = 'tl.dot(q.to(tl.float32), tl.trans(k_j.to(tl.float32)), input_precision="ieee")'
+        changed = module(folder, dot, slow, "forward_kernel")
+        binaries.KERNELS["forward"] = changed.forward_kernel
     else:
         target, configurations["forward", 2][128], _ = UNFIT[case]
         cell = binaries.Cell("forward", target, "bf16", 128, "intervals")

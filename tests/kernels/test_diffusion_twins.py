@@ -196,6 +196,19 @@ def interpreted_calls():
         check(op.load("triton"), op.draw(seed, ("float32",)))
 
 
+def interpreted_layouts():
+    """Programs across samples and within one; elements in eights, fours and neither."""
+    from kernels.philox import twin_triton as philox_triton
+
+    op = OPS["step"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(philox_triton, "BLOCK", 16)
+        for elements in (60, 63, 64, 65, 68, 72, 131):
+            dims = {"B": 3, "E": elements, "axes": 2, "t": 20, "clip": 1, "guided": 1, "ddpm": 1}
+            arguments = op.make(np.random.default_rng(elements), dims, "float32")
+            check(op, op.load("triton"), arguments, "float32")
+
+
 def interpreted_float16():
     """Arithmetic is float32: the error is at most that of the formula in float16, twice, + ulp."""
     from kernels.diffusion.twin_triton import step
@@ -282,6 +295,7 @@ def interpreted_errors():
 
 if __name__ == "__main__":
     interpreted_calls()
+    interpreted_layouts()
     interpreted_float16()
     interpreted_laws()
     interpreted_registration()

@@ -151,6 +151,19 @@ def interpreted_calls():
             check(op.load("triton"), op.draw(seed, (dtype,)))
 
 
+def interpreted_layouts():
+    """Programs across samples and within one; elements in eights, fours and neither: one stream."""
+    from kernels.philox import twin_triton as philox_triton
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(philox_triton, "BLOCK", 16)
+        for elements in (1, 4, 5, 56, 60, 63, 64, 65, 68, 72, 128, 131):
+            shape, at = (3, elements), {"step": 2, "first": 2**32 - 3}
+            for draw in ("bits", "uniform"):
+                found = getattr(philox_triton, draw)(5, shape, **at)
+                np.testing.assert_array_equal(found, getattr(random, draw)(5, shape, **at))
+
+
 def interpreted_known_answers():
     from kernels.philox import twin_triton as philox_triton
 
@@ -205,6 +218,7 @@ def interpreted_wide_counters():
 
 if __name__ == "__main__":
     interpreted_calls()
+    interpreted_layouts()
     interpreted_known_answers()
     interpreted_angles()
     interpreted_wide_counters()

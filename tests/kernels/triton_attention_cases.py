@@ -9,24 +9,28 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import kernels
 from core import Tensor, grad
 from core.errors import InputError
 from kernels.attention import arrays as attention_arrays
+from kernels.attention import configurations
 from kernels.attention import torch_function as attention_torch
-from kernels.attention import twin_triton as attention_triton
 from kernels.attention.device_masks import encoded, prepare
 from kernels.attention.forward_rows import LENGTHS, LONG, make, unseen
-from reference.operations import masks
+from reference.operations import lowering, masks
 from reference.operations.attention import masked_attention as definition
+from reference.operations.lowering import EMPTY, FULL, PARTIAL
 from tests.kernels.poison import check_poison, poison
 
 SMALL = {"forward": (32, 16, 1, 4), "dq": (16, 32, 1, 4), "dkv": (32, 16, 1, 4)}
@@ -35,9 +39,9 @@ SMALL["decode"] = (16, 16, 1, 4)
 
 def in_blocks(of: dict[str, tuple[int, ...]]) -> None:
     """From now on the kernels run in these blocks, whatever the head."""
-    for (name, _), sizes in attention_triton.CONFIGURATIONS.items():
+    for (name, _), sizes in configurations.CONFIGURATIONS.items():
         sizes.update(dict.fromkeys((*sizes, 64, 128, 256), of[name]))
-    attention_triton.PADDED.clear()
+    configurations.PADDED.clear()
 
 
 in_blocks(SMALL)
@@ -148,12 +152,120 @@ def holes_between_seen_keys() -> None:
 
 def decoding_splits() -> None:
     """One query against many keys: several splits, merged, as exact as without."""
-    attention_torch._SPLIT_BLOCKS = 2
-    for kind in (1, 2, 7):
-        a = call(kind, LENGTHS.index((1, 147)), "float32")
-        assert attention_torch._splits(1, 10) > 1
-        forward_and_backward(a, "float32")
-    attention_torch._SPLIT_BLOCKS = 16
+    for kind in (1, 2, 5, 7):
+        for group, Q in ((2, 1), (3, 7), (1, 16)):
+            a = call(kind, 0, "float32", S=Q, K=147, group=group, heads=2, B=2)
+            with many_processors():
+                forward_and_backward(a, "float32")
+
+
+@contextmanager
+def many_processors() -> Iterator[None]:
+    """As on a GPU: decoding makes as many splits of the keys as there are pairs of blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention_torch, "processors", lambda tensor: 1000)
+        patch.setattr(attention_torch, "_BLOCKS_OF_A_SPLIT", 2)
+        yield
+
+
+def block_lists() -> None:
+    """What the kernels are told to visit is what the mask needs, and full where it is all seen."""
+    rng = np.random.default_rng(0)
+    for lead, Q, K in (((), 45, 83), ((2, 3), 45, 83), ((1, 2), 1, 40), ((), 130, 16)):
+        start, stop = np.sort(rng.integers(0, K + 1, (2, *lead, Q)), axis=0).astype(np.int32)
+        start[..., 16:32] = np.minimum(start[..., 16:32], 15)
+        stop[..., 16:48] = np.maximum(stop[..., 16:48], min(K, 32))
+        stop[..., ::7] = start[..., ::7]
+        seen = lowering.raised(lowering.Intervals(start, stop, K))
+        four = [torch.from_numpy(x.reshape(*(lead or (1, 1)), Q)) for x in (start, stop)]
+        classes = in_classes(seen.reshape(*(lead or (1, 1)), Q, K))
+        for chunk in (1, 2, 64):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(attention_torch, "CHUNK", chunk)
+                check_columns(attention_torch.columns(*four, 16, 16, K).numpy(), classes)
+        seen &= rng.random(seen.shape) < rng.choice([0.02, 0.6, 1.0], (*lead, Q, 1))
+        seen = seen.reshape(*(lead or (1, 1)), Q, K)
+        bits = torch.from_numpy(np.packbits(seen, -1, bitorder="little"))
+        for transposed in (False, True):
+            blocks, counts = attention_torch.packed_blocks(bits, 16, 16, Q, K, transposed)
+            wanted = np.swapaxes(in_classes(seen), -1, -2) if transposed else in_classes(seen)
+            for at in np.ndindex(*counts.shape):
+                listed = [2 * n + (c == PARTIAL) for n, c in enumerate(wanted[at]) if c != EMPTY]
+                assert blocks[at][: counts[at]].tolist() == listed
+
+
+def in_classes(seen: Any) -> Any:
+    """EMPTY, PARTIAL or FULL of blocks of 16 × 16; queries past the last count for neither."""
+    *lead, Q, K = seen.shape
+    wide = [(0, 0)] * len(lead)
+    seen = np.pad(seen, [*wide, (0, -Q % 16), (0, 0)], "edge")
+    seen = np.pad(seen, [*wide, (0, 0), (0, -K % 16)])
+    seen = seen.reshape(*lead, seen.shape[-2] // 16, 16, seen.shape[-1] // 16, 16)
+    return seen.any((-1, -3)) * 1 + seen.all((-1, -3))
+
+
+def check_columns(found: Any, classes: Any) -> None:
+    for *lead, j in np.ndindex(*found.shape[:-1]):
+        column, (first, full_first, full_last, last) = (
+            classes[(*lead, slice(None), j)],
+            found[*lead, j],
+        )
+        assert first <= full_first <= full_last <= last
+        assert (column[:first] == EMPTY).all()
+        assert (column[last:] == EMPTY).all()
+        assert (column[full_first:full_last] == FULL).all()
+        assert first == last or (column[first] != EMPTY and column[last - 1] != EMPTY)
+        full = np.flatnonzero(column == FULL)
+        assert full_first == (full[0] if full.size else last), "a full block is masked"
+        assert full_last in (last, full_first) or column[full_last] != FULL
+
+
+def memory() -> None:
+    """A million keys, documents and a window: all but q, k, v, out and gradients in 64 MB.
+
+    Everything that is allocated, as if nothing were ever freed; kernels write nothing here.
+    """
+    shape = 1, 1, 2**20, 64
+    rule = masks.causal() & masks.window(4095) & masks.documents(np.arange(shape[2]) // 30000)
+    with pytest.MonkeyPatch.context() as patch, Allocated() as allocated:
+        names = "forward_kernel", "ranges_kernel", "columns_kernel", "dq_kernel", "dkv_kernel"
+        patch.setattr(attention_torch, "kernels", SimpleNamespace(**dict.fromkeys(names, Idle())))
+        q, k, v, dout = (torch.empty(shape, dtype=torch.float16, device="meta") for _ in range(4))
+        mask = prepare(rule, q, k)
+        assert mask.sees is mask.used is None
+        out, lse = attention_torch.attended(q, k, v, *mask[:3], 0.1, False)
+        attention_torch.gradients(
+            dout, torch.empty_like(lse), q, k, v, out, lse, *mask[:3], 0.1, False
+        )
+    own = 8 * q.numel() * q.element_size() / 1e6
+    assert 16 < allocated.megabytes() - own < 64, allocated.megabytes() - own
+
+
+class Idle:
+    """In the place of a kernel."""
+
+    def __getitem__(self, grid: Any) -> Any:
+        return lambda *arguments, **constants: None
+
+
+class Allocated(TorchDispatchMode):
+    """The storages of all results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: dict[int, Any] = {}
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = function(*args, **(kwargs or {}))
+        for x in found if isinstance(found, tuple) else (found,):
+            if isinstance(x, torch.Tensor):
+                self.storages[x.untyped_storage()._cdata] = x.untyped_storage()
+        return found
+
+    def megabytes(self) -> float:
+        return sum(storage.nbytes() for storage in self.storages.values()) / 1e6
 
 
 def lse_and_its_gradient() -> None:
@@ -178,7 +290,8 @@ def a_nan_in_a_seen_key() -> None:
             a = call(kind, 0, "float32", B=2, heads=2, S=lengths[0], K=lengths[1])
             poison(a)
             q, k, v = (torch.tensor(a[n], requires_grad=True) for n in "qkv")
-            out, lse = kernels.masked_attention(q, k, v, a["mask"], return_lse=True)
+            with many_processors():
+                out, lse = kernels.masked_attention(q, k, v, a["mask"], return_lse=True)
             grads = torch.autograd.grad(out, (q, k, v), torch.ones_like(out))
             check_poison(a, [x.detach().numpy() for x in (out, lse, *grads)])
 
@@ -495,6 +608,8 @@ CASES: dict[str, Callable[[], None]] = {
     "holes": holes_between_seen_keys,
     "decoding": decoding_splits,
     "lse": lse_and_its_gradient,
+    "block lists": block_lists,
+    "memory": memory,
     "seen NaN": a_nan_in_a_seen_key,
     "scales": scales,
     "same bits": same_bits_again,

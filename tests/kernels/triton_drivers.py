@@ -18,8 +18,14 @@ import triton.language as tl
 from core.random import STREAMS
 from kernels.attention import torch_function as attention
 from kernels.attention import twin_triton as attention_triton
-from kernels.attention.twin_triton import delta_kernel, merge_kernel
+from kernels.attention.twin_triton import (
+    columns_kernel,
+    list_kernel,
+    merge_kernel,
+    ranges_kernel,
+)
 from kernels.diffusion.twin_triton import pack, step_kernel
+from kernels.philox import twin_triton as philox_triton
 from kernels.philox.twin_triton import draw_kernel
 
 Place = Callable[[Any], Any]
@@ -53,32 +59,55 @@ def _qkv(place: Place, queries: int = Q) -> list[Any]:
 
 
 def forward(place: Place, packed: bool) -> list[Any]:
-    out, lse = place(_some(1, B, H, Q, D)), place(_some(1, B, H, Q))
-    attention.launch_forward(*_qkv(place), _mask(place, packed, Q), 0.3, out, lse, BLOCKS)
+    """Heads and rows apart, as in a (B, length, H, D) that was transposed."""
+    q, k, v = (_apart(place, x) for x in _qkv(lambda x: x))
+    out, lse = _apart(place, _some(B, H, Q, D)), place(_some(1, B, H, Q))
+    attention.launch_forward(q, k, v, _mask(place, packed, Q), 0.3, out[None], lse, BLOCKS)
     return [out, lse]
 
 
+def _apart(place: Place, x: Any) -> Any:
+    return place(x.transpose(1, 2).contiguous()).transpose(1, 2)
+
+
 def decode(place: Place, packed: bool) -> list[Any]:
-    """Three queries, two splits of the keys."""
+    """Three queries, two splits of the keys; heads share a block where their mask is the same."""
+    start, stop, bits = _mask(lambda x: x, packed, 3)
+    mask = [place(x[:, :1].clone()) if x.ndim > 1 else x for x in (start, stop, bits)]
     out, lse = place(_some(2, B, H, 3, D)), place(_some(2, B, H, 3))
-    attention.launch_forward(*_qkv(place, 3), _mask(place, packed, 3), 0.3, out, lse, BLOCKS)
+    attention.launch_forward(*_qkv(place, 3), mask, 0.3, out, lse, BLOCKS, GROUP)
     return [out, lse]
 
 
 def backward(place: Place, packed: bool, name: str) -> list[Any]:
     q, k, v = _qkv(place)
-    others = place(_some(B, H, Q, D)), place(_some(B, H, Q)), place(_some(B, H, Q))
+    out, dout = place(_some(B, H, Q, D)), place(_some(B, H, Q, D))
+    arguments = {"q": q, "k": k, "v": v, "out": out, "dout": dout}
+    rows = [place(_some(B, H, Q)) for _ in range(3)]
     outputs = [place(torch.zeros_like(x)) for x in ((q,) if name == "dq" else (k, v))]
-    mask = _mask(place, packed, Q)
-    attention.launch_backward(name, (q, k, v, *others), mask, 0.3, outputs, BLOCKS)
-    return outputs
+    launch = attention.launch_dq if name == "dq" else attention.launch_dkv
+    launch(arguments, rows, _mask(place, packed, Q), 0.3, *outputs, BLOCKS)
+    return [*outputs, rows[-1]]
 
 
-def delta(place: Place) -> list[Any]:
-    n = B * H * Q
-    arguments = place(_some(n, D)), place(_some(n, D)), place(_some(n)), place(_some(n))
-    delta_kernel[(-(-n // 32),)](*arguments, n, D=D, BLOCK_D=16, BLOCK_Q=32)
-    return [arguments[-1]]
+def columns(place: Place) -> list[Any]:
+    """Six blocks of keys, from the ranges of three blocks of queries in chunks of two."""
+    start, stop, _ = _mask(place, False, Q)
+    ranges, found = (place(torch.zeros(B * H, n, 4, dtype=torch.int32)) for n in (3, 6))
+    ranges_kernel[(3, B * H)](start, stop, ranges, Q, K, BLOCK_Q=16, BLOCK_K=16)
+    columns_kernel[(6, B * H)](ranges, found, 3, CHUNK=2)
+    return [ranges, found]
+
+
+def lists(place: Place, transposed: bool) -> list[Any]:
+    bits = _mask(place, True, Q)[2]
+    n, m = (6, 3) if transposed else (3, 6)
+    blocks = place(torch.zeros(B, H, n, m, dtype=torch.int32))
+    counts = place(torch.zeros(B, H, n, dtype=torch.int32))
+    list_kernel[(n, B * H)](
+        bits, blocks, counts, Q, K, BLOCK_Q=16, BLOCK_K=16, TRANSPOSED=transposed
+    )
+    return [blocks, counts]
 
 
 def merge(place: Place) -> list[Any]:
@@ -92,22 +121,29 @@ def step(place: Place, guided: bool, elements: int) -> list[Any]:
     x, output, conditional, out = (place(_some(5, elements)) for _ in range(4))
     c = place(pack((0.9, 0.1, 0.8, 0.2, 0.3), guidance=2.0, clip=1.0, device="cpu"))
     at = place(torch.tensor([3, 7]))
-    quads = -(-elements // 4)
-    step_kernel[(-(-5 * quads // 16),)](
-        x, output, conditional, out, c, at, 5 * quads, quads, elements, 4,
-        GUIDED=guided, EVEN=elements % 4 == 0, STREAM=STREAMS["noise"], BLOCK=16,
+    programs, sizes, constants = _in_sixteens(elements)
+    step_kernel[(programs,)](
+        x, output, conditional, out, c, at, *sizes, 4,
+        GUIDED=guided, STREAM=STREAMS["noise"], **constants,
     )  # fmt: skip
     return [out]
 
 
 def draw(place: Place, kind: int, elements: int) -> list[Any]:
     out = place(torch.zeros(5, elements, dtype=torch.float32 if kind else torch.int32))
-    quads = -(-elements // 4)
-    draw_kernel[(-(-5 * quads // 16),)](
-        out, place(torch.tensor([3, 7])), 5 * quads, quads, elements, 4, STREAMS["noise"],
-        KIND=kind, EVEN=elements % 4 == 0, BLOCK=16,
-    )  # fmt: skip
+    programs, sizes, constants = _in_sixteens(elements)
+    draw_kernel[(programs,)](
+        out, place(torch.tensor([3, 7])), *sizes, 4, STREAMS["noise"], KIND=kind, **constants
+    )
     return [out]
+
+
+def _in_sixteens(elements: int) -> Any:
+    """Five samples in blocks of 16 counters: several samples a program, or several of these."""
+    kept, philox_triton.BLOCK = philox_triton.BLOCK, 16
+    found = philox_triton.layout(5, elements)
+    philox_triton.BLOCK = kept
+    return found
 
 
 _MASKS = {"intervals": False, "packed": True}
@@ -116,17 +152,19 @@ DRIVERS: dict[str, Callable[[Place], list[Any]]] = {
     **{f"decode {n}": lambda place, p=p: decode(place, p) for n, p in _MASKS.items()},
     **{f"dq {n}": lambda place, p=p: backward(place, p, "dq") for n, p in _MASKS.items()},
     **{f"dkv {n}": lambda place, p=p: backward(place, p, "dkv") for n, p in _MASKS.items()},
-    "delta": delta,
+    "columns": columns,
+    "lists": lambda place: lists(place, False),
+    "lists transposed": lambda place: lists(place, True),
     "merge": merge,
     **{
         f"step {g} {e}": lambda place, g=g, e=e: step(place, g == "guided", e)
         for g in ("plain", "guided")
-        for e in (23, 24)
+        for e in (23, 24, 71, 72)
     },
     **{
         f"draw {k} {e}": lambda place, k=k, e=e: draw(place, k, e)
         for k in range(3)
-        for e in (23, 24)
+        for e in (23, 24, 71, 72)
     },
 }
 """By name: the kernel, then what makes it another kernel."""
@@ -136,16 +174,20 @@ DRIVERS: dict[str, Callable[[Place], list[Any]]] = {
 
 
 @triton.jit
-def any_row(base, rows, low, high, D: tl.constexpr, BLOCK_D: tl.constexpr, MASKED: tl.constexpr):
-    d = tl.arange(0, BLOCK_D)
-    return tl.load(base + rows[:, None] * D + d[None, :], mask=(d < D)[None, :], other=0.0)
+def any_row(
+    base, first, low, high, ROW: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    n, d = tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
+    at = base + first * ROW + (n[:, None] * ROW + d[None, :])
+    return tl.load(at, mask=(d < D)[None, :], other=0.0)
 
 
 @triton.jit
-def any_column(base, x, rows, length, D: tl.constexpr, BLOCK_D: tl.constexpr):
+def any_column(base, offsets, x, inside, D: tl.constexpr, BLOCK_D: tl.constexpr):
     d = tl.arange(0, BLOCK_D)
-    inside = (rows < length)[:, None] & (d <= D)[None, :]
-    tl.store(base + rows[:, None] * D + d[None, :], x.to(base.dtype.element_ty), mask=inside)
+    whole = inside[:, None] & (d <= D)[None, :]
+    tl.store(base + offsets[:, None] + d[None, :], x.to(base.dtype.element_ty), mask=whole)
 
 
 @triton.jit
