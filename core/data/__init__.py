@@ -100,6 +100,9 @@ def load(
         raise InputError(f"domain must be one of {', '.join(DOMAINS)}, got {domain!r}")
     if missing not in MISSING:
         raise InputError(f"missing must be one of {', '.join(MISSING)}, got {missing!r}")
+    if name_or_path in NAMES and (label is not None or missing != "error"):
+        given = "label" if label is not None else "missing"
+        raise InputError(f"{given} must be left out for {name_or_path}: it is of a user's own file")
     name = name_or_path if isinstance(name_or_path, str) else ""
     if name in TOYS:
         data = toy(name, n=n or 20_000, seed=seed)

@@ -64,6 +64,8 @@ def load_file(
             raise DataError(f"{path}: {what}")
     known = standardise if isinstance(standardise, Units) else None
     kind = path.suffix.lower()
+    if label is not None and kind not in (".csv", ".tsv"):
+        raise DataError(f"{path}: has no column {label!r} for labels: only .csv and .tsv name them")
     if kind in (".csv", ".tsv"):
         table = read_table(path, label=label, missing=missing, known=known)
         found = {"x": Field(path, "x", {"train": table.x}, missing=missing)}

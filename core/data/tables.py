@@ -13,7 +13,7 @@ import csv
 import difflib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -31,6 +31,10 @@ _LABELS = ("y", "label", "class")
 _INDICES = {"", "id", "index", "row", "rownames", "unnamed: 0", "#"}
 _FEW = 20
 """Rows from which on words and labels that hardly ever repeat are taken for names."""
+
+
+_LOOKED_AT = 10_000
+"""Cells of a column whose decimals are counted."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,8 @@ def _without_index(columns: list[_Column]) -> tuple[list[_Column], tuple[str, ..
 def _those(path: Path, columns: list[_Column], known: Units) -> list[_Column]:
     """The columns that a run knows, in its order."""
     if columns[0].where == columns[0].name and len(columns) == len(known.columns):
-        return columns  # no header
+        named = zip(columns, known.names, strict=True)  # no header
+        return [replace(column, name=name) for column, name in named]
     by_name = {column.name: column for column in columns}
     absent = [name for name in known.names if name not in by_name]
     if absent:
@@ -200,17 +205,27 @@ def _numbers(
         )
     if not here:
         raise DataError(f"{column.path}: column {column.where} has no values")
-    told = None if known is None else dict(zip(known.names, known.columns, strict=True))
-    if (told is None and not any(map(_is_number, here))) or (
-        told is not None and told.get(column.name, known.columns[0]).kind == "category"  # type: ignore[union-attr]
-    ):
-        return _codes(column, here, None if told is None else told[column.name].names)
-    x = np.array([_number(column, i) for i in range(len(column.cells))], np.float64)
+    told = None if known is None else known.columns[known.names.index(column.name)]
+    words = not any(map(_is_number, here)) if told is None else told.kind == "category"
+    if words:
+        return _codes(column, here, None if told is None else told.names)
+    x = _all_numbers(column)
     values = x[~np.isnan(x)]
     kind: Any = "whole" if bool((values == np.floor(values)).all()) else "real"
-    decimals = max(_decimals(cell) for cell in here) if kind == "real" else None
+    decimals = max(map(_decimals, here[:_LOOKED_AT])) if kind == "real" else None
     low, high = float(values.min()), float(values.max())
     return x, Column(column.name, kind, low, high, decimals=decimals)
+
+
+def _all_numbers(column: _Column) -> NDArray[np.float64]:
+    """The cells as numbers, NaN where one is missing."""
+    try:
+        x = np.fromiter(map(float, column.cells), np.float64, len(column.cells))
+        if np.isfinite(x).all():
+            return x
+    except ValueError:
+        pass  # one by one: a cell is missing, or wrong
+    return np.array([_number(column, i) for i in range(len(column.cells))], np.float64)
 
 
 def _number(column: _Column, row: int) -> float:
@@ -228,6 +243,8 @@ def _nan_if_absent(column: _Column) -> NDArray[np.float64]:
 
 def _decimals(cell: str) -> int:
     """Digits behind the point, of 1.5e-3 four."""
+    if "e" not in cell and "E" not in cell:
+        return min(17, len(cell.partition(".")[2]))
     mantissa, _, exponent = cell.lower().partition("e")
     digits = len(mantissa.partition(".")[2])
     return min(17, max(0, digits - int(exponent or 0)))

@@ -93,11 +93,15 @@ class Units:
         offset, scale = self._moments()
         return offset + scale * np.asarray(z, np.float64)
 
-    def text(self, z: NDArray[Any]) -> str:
-        """z (N, D) as a .csv with a header: columns of the types and ranges that the file has."""
+    def text(self, z: NDArray[Any], labels: Sequence[str] | None = None) -> str:
+        """z (N, D) as a .csv with a header: columns of the types and ranges that the file has.
+
+        labels: a last column, its name and then N cells.
+        """
         x = self.restore(z)
         cells = [column.cells(x_j) for column, x_j in zip(self.columns, x.T, strict=True)]
-        lines = [self.names, *zip(*cells, strict=True)]
+        columns = [[name, *rest] for name, rest in zip(self.names, cells, strict=True)]
+        lines = zip(*columns, *([] if labels is None else [labels]), strict=True)
         return "\n".join(",".join(map(_quoted, line)) for line in lines)
 
     def as_json(self) -> list[dict[str, Any]]:

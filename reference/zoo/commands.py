@@ -81,6 +81,8 @@ def train(
     )
     if "checksum" in config:
         print(loaded.summary, file=sys.stderr)
+        if loaded.units is not None and loaded.domain == "continuous":
+            print("losses are of standardised columns, scores in the file's units", file=sys.stderr)
     again = {"resume": resume, "overwrite": overwrite}
     done = runs.epochs_done(out) if resume else 0
     with training_bar(f"{row.title} · {loaded.name}") as on_progress:
@@ -113,18 +115,22 @@ def sample(
     A model of x given a text, an image or a sound is given those of the data set it was trained on;
     they are left beside the samples.
     """
-    from reference.zoo import runs, saving, sources
+    from reference.zoo import labels, runs, saving, sources
 
     opened = runs.open_run(run)
     how, y = parse_settings(settings or []), None
     _part("--given", given)
-    if runs.needs_given(opened) and "y" not in how:
+    if "y" in how:
+        how["y"] = labels.label_codes(opened, how["y"])
+    elif runs.needs_given(opened):
         loaded = sources.read_again(opened, None, seed=opened.config["seed"], data_dir=data_dir)
         how["y"] = y = runs.first_given(loaded, given, n)
+    elif out is not None and out.suffix == ".csv":
+        how |= labels.drawn_labels(opened, n, seed)
     x = runs.draw(opened, n, seed, how)
     units = runs.units_of(opened.config)
     if out is not None and out.suffix == ".csv":
-        saving.save_table(x, out, units)
+        saving.save_table(x, out, units, labels.label_column(opened, how.get("y"), n))
         print(f"{n} samples are in {out}")
         return
     if out is not None and out.suffix in (".npy", ".npz"):

@@ -118,6 +118,7 @@ def configuration(
         **remembered(source),
         **({} if label is None else {"label": label}),
         **({} if missing == "error" else {"missing": missing}),
+        **({"classes": [data.label or "y", *data.class_names]} if data.class_names else {}),
         "domain": data.domain,
         "seed": seed,
         "train": asdict(settings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
@@ -32,13 +33,18 @@ def save_picture(picture: bytes | str, run: Path, name: str, out: Path | None) -
     return path
 
 
-def save_table(x: Batch, path: Path, units: Units | None) -> None:
-    """Samples as a .csv with a header, in the units, types and ranges of the columns."""
+def save_table(
+    x: Batch, path: Path, units: Units | None, labels: Sequence[str] | None = None
+) -> None:
+    """Samples as a .csv with a header, in the units, types and ranges of the columns.
+
+    labels: a last column, its name and then one cell for each sample.
+    """
     if isinstance(x, Padded) or x.ndim != 2:
         raise InputError(f"--out must not be a .csv for samples of shape {x.shape[1:]}, got {path}")
     names = tuple(f"x{j + 1}" for j in range(x.shape[1]))
     units = units or Units(tuple(Column(name, "real", -inf, inf) for name in names))
-    write_atomic(path, f"{units.text(x)}\n".encode())
+    write_atomic(path, f"{units.text(x, labels)}\n".encode())
 
 
 def save_arrays(x: Batch, path: Path) -> None:

@@ -162,6 +162,24 @@ def test_another_file_is_read_in_the_units_of_the_first(tmp_path):
         load(path, standardise=first.units)
 
 
+def test_a_file_without_a_header_is_read_in_the_order_of_a_run(tmp_path):
+    first = load_people(tmp_path, standardise=True)
+    path = write(tmp_path / "b.csv", [], [range(20, 30), range(10), ["Rye", "Bath"] * 5])
+    x = first.units.restore(everything(load(path, standardise=first.units)))
+    assert sorted(np.rint(x[:, 0])) == list(range(20, 30))
+    assert set(np.rint(x[:, 2])) == {0, 1}
+
+
+def test_labels_and_missing_values_are_of_tables(tmp_path):
+    with pytest.raises(InputError, match="label must be left out for digits"):
+        load("digits", label="y")
+    with pytest.raises(InputError, match="missing must be left out for grid"):
+        load("grid", missing="drop")
+    np.save(tmp_path / "a.npy", np.zeros((20, 2)))
+    with pytest.raises(DataError, match=r"a\.npy: has no column 'y' for labels"):
+        load(tmp_path / "a.npy", label="y")
+
+
 # Whole numbers are no grey levels
 
 

@@ -90,7 +90,8 @@ def test_train_score_and_sample_in_the_units_of_the_file(genzoo, table, tmp_path
     assert math.isfinite(nats(genzoo("score", run)[0]))
     genzoo("sample", run, "-n", 200, "--out", tmp_path / "s.csv")
     drawn = read(tmp_path / "s.csv")
-    assert drawn[0] == header[:-1]
+    assert drawn[0] == header
+    assert {row[-1] for row in drawn[1:]} == {row[-1] for row in rows}
     for j in range(len(header) - 1):
         given = [row[j] for row in rows if row[j]]
         values = np.array(given, float)
@@ -101,6 +102,26 @@ def test_train_score_and_sample_in_the_units_of_the_file(genzoo, table, tmp_path
             assert all(re.fullmatch(r"-?\d+", row[j]) for row in drawn[1:])
         digits = max(len(cell.partition(".")[2]) for cell in given)
         assert max(len(row[j].partition(".")[2]) for row in drawn[1:]) <= digits
+
+
+def test_samples_of_a_class_by_its_name(genzoo, table, tmp_path):
+    """Setosa's petals are short; a model that draws another class is seen."""
+    run, out = tmp_path / "run", tmp_path / "s.csv"
+    how = ["--label", "species", "--missing", "drop", "--out", run]
+    genzoo("train", "gaussian-naive-bayes", "--data", table("iris"), *how)
+    genzoo("sample", run, "-n", 40, "--set", "y=setosa", "--out", out)
+    drawn = read(out)[1:]
+    assert all(float(row[2]) < 2.5 for row in drawn)
+    assert {row[-1] for row in drawn} == {"setosa"}
+    genzoo("sample", run, "-n", 2, "--set", 'y=["setosa", "virginica"]', "--out", out)
+    assert [row[-1] for row in read(out)[1:]] == ["setosa", "virginica"]
+    _, err = genzoo("sample", run, "--set", "y=virginca", status=1)
+    assert "y must be of species, setosa, versicolor, virginica, got 'virginca'" in err
+    genzoo("sample", run, "-n", 30, "--out", tmp_path / "s.npy")
+    genzoo("sample", run, "-n", 30, "--out", out)
+    drawn = np.array([row[:-1] for row in read(out)[1:]], float)
+    ranges = drawn.min(axis=0), drawn.max(axis=0)
+    np.testing.assert_allclose(np.clip(np.load(tmp_path / "s.npy"), *ranges), drawn, atol=0.051)
 
 
 def gaussian_nats(train, x):
