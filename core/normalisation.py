@@ -215,7 +215,7 @@ def _flat(x: Array) -> Array:
 
 
 def _centred_pixels(x: Array, over: tuple[int, int]) -> tuple[Array, Array]:
-    """x − μ, and the table of μ; each table broadcasts to (B, C)."""
+    """x − μ, and the table of μ."""
     mean = _shared(np.einsum("bcp->bc", x), x, over)
     return x - mean[:, :, None], mean
 
@@ -230,8 +230,6 @@ def _shared(sums: Array, x: Array, over: tuple[int, int]) -> Array:
     table = np.reshape(sums, (b, groups, width))
     count = pixels * table.shape[axis]
     mean = np.sum(table, axis=axis, keepdims=True) * (1 / max(count, 1))
-    if axis == 0:
-        return np.reshape(mean, (1, c))
     return np.reshape(np.broadcast_to(mean, (b, groups, width)), (b, c))
 
 

@@ -12,12 +12,15 @@ from scipy import special
 from core import Tensor, grad, value
 from core import functional as F
 from core.activations import gelu_slope, silu_slope
+from core.convolution import _Geometry, conv_transpose2d
 from core.errors import InputError
 from core.random import Generator
+from core.tensor import Row
 from tests.core.derivatives import check_against_differences
 from tests.core.network_cases import all_cases, geometries
 
 INF = np.inf
+phases = _Geometry.phases
 
 
 def _ones(*shape: int) -> np.ndarray:
@@ -84,6 +87,8 @@ def test_gelu_and_silu_to_their_last_digits(dtype: Any):
     x, eps = x.astype(dtype), np.finfo(dtype).eps
     wide = x.astype(np.longdouble)
     cdf, logistic = special.ndtr(x.astype(np.float64)), 1 / (1 + np.exp(-wide))
+    near = np.abs(x) < 3  # further out x² has rounded, and e^(−x²/2) with it
+    np.testing.assert_allclose(F.gelu(x)[near], (x * cdf)[near], rtol=8 * eps)
     np.testing.assert_allclose(F.gelu(x), x * cdf, rtol=40 * eps, atol=1e-35)
     np.testing.assert_allclose(F.silu(x), x * logistic, rtol=8 * eps, atol=1e-35)
     density = np.exp(-(wide**2) / 2) / np.sqrt(2 * np.pi)
@@ -97,6 +102,23 @@ def test_gelu_and_silu_at_the_ends():
         np.testing.assert_array_equal(f(x), np.array([0, 3e38, INF, np.nan], np.float32))
         np.testing.assert_array_equal(slope(x[[0, 1, 3]]), np.array([0, 1, np.nan], np.float32))
     np.testing.assert_array_equal(gelu_slope(x[2:3], F.gelu(x[2:3])), [1])
+
+
+def test_activations_do_not_depend_on_memory():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
+    y, turned = F.gelu(x), np.asfortranarray(x)
+    np.testing.assert_array_equal(F.gelu(turned), y)
+    np.testing.assert_array_equal(gelu_slope(turned, y), gelu_slope(x, y))
+    wide = np.broadcast_to(x[:, :1], x.shape)
+    np.testing.assert_array_equal(
+        gelu_slope(wide, F.gelu(wide)), gelu_slope(wide.copy(), F.gelu(wide))
+    )
+
+
+def test_max_pooling_favours_the_first_of_equals():
+    x = Tensor(np.ones((1, 1, 4, 4)))
+    np.sum(F.max_pool2d(x, 2)).backward()
+    np.testing.assert_array_equal(x.grad[0, 0], np.kron(np.ones((2, 2)), [[1, 0], [0, 0]]))
 
 
 # Convolution, literally
@@ -308,3 +330,131 @@ def test_every_function_has_cases():
     proven = {case.key for case in all_cases()}
     functions = {getattr(F, name) for name in F.__all__} - {F.dropout, F.one_hot}
     assert {getattr(f, "forward", f) for f in functions} <= proven
+
+
+# float32 all the way
+
+
+class Watched(np.ndarray):
+    """An array that notes every float64 that NumPy makes of float32 ones on the way."""
+
+    seen: list[str] = []  # noqa: RUF012
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        plain = [_unwatched(a) for a in inputs]
+        if "out" in kwargs:
+            kwargs["out"] = tuple(_unwatched(a) for a in kwargs["out"])
+        z = getattr(ufunc, method)(*plain, **kwargs)
+        given = [np.asarray(a).dtype for a in plain if hasattr(a, "dtype")]
+        if np.float32 in given and getattr(z, "dtype", None) == np.float64:
+            self.seen.append(f"{ufunc.__name__} of {given}")
+        return z.view(Watched) if type(z) is np.ndarray else z
+
+
+def _unwatched(a: Any) -> Any:
+    return a.view(np.ndarray) if isinstance(a, Watched) else a
+
+
+def widened(f: Any, inputs: Any) -> list[str]:
+    """Where f or its derivative on float32 inputs computes in float64."""
+    Watched.seen.clear()
+    tensors = [Tensor(a.astype(np.float32)) for a in inputs]
+    for t in tensors:
+        t.data = t.data.view(Watched)
+    z = f(*tensors)
+    z.backward(np.ones(z.shape, np.float32).view(Watched))
+    return list(Watched.seen)
+
+
+@pytest.mark.parametrize("case", all_cases(), ids=lambda c: c.label)
+def test_nothing_turns_float64_on_the_way(case: Any):
+    assert widened(case.f, case.inputs) == []
+
+
+WIDE = np.full(3, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("forward", "vjp"),
+    [
+        (lambda x: (x * WIDE).astype(np.float32), lambda g, z, x: g * 2),
+        (lambda x: x * 2, lambda g, z, x: (g * WIDE).astype(np.float32)),
+        (lambda x: x * 2, lambda g, z, x: (g * np.float64(2)).astype(np.float32)),
+    ],
+)
+def test_a_float64_on_the_way_is_seen(forward: Any, vjp: Any):
+    wrong = Row("double", forward, (vjp,), lambda x: ((x,), {}))
+    assert widened(wrong, [np.ones(3)])
+
+
+# Planted wrong rows: each must be rejected
+
+
+def _conv(x: Any, w: Any) -> Any:
+    return F.conv2d(x, w, stride=2, padding=1)
+
+
+def _forgets_a_term(g: Any, unit: Any) -> Any:
+    return g
+
+
+def _flipped(g: Any, w: Any, **how: Any) -> Any:
+    return conv_transpose2d(g, w[..., ::-1, ::-1], **how)
+
+
+def _unswapped_phases(self: Any, axis: int, size: int) -> Any:
+    for here, taps, offset, n in phases(self, axis, size):
+        yield here, taps[::-1], offset, n
+
+
+def _last_wins(x: Any, ids: Any, n: int) -> Any:
+    total = np.zeros((n, x.shape[-1]))
+    total[ids] = x
+    return total
+
+
+WRONG: dict[str, tuple[str, Any, Any, list[tuple[int, ...]]]] = {
+    "layer norm without mean gx̂": (
+        "core.normalisation._across", _forgets_a_term, F.layer_norm, [(3, 4), (4,), (4,)]
+    ),
+    "rms norm without mean gx̂": (
+        "core.normalisation._across", _forgets_a_term, F.rms_norm, [(3, 4), (4,)]
+    ),
+    "softmax less nothing at the label": (
+        "core.softmax.excess",
+        lambda logits, labels: F.softmax(logits),
+        lambda x: F.cross_entropy(x, np.array([0, 2, 1])),
+        [(3, 4)],
+    ),
+    "kernels flipped in the adjoint": (
+        "core.convolution.conv_transpose2d", _flipped, _conv, [(2, 2, 5, 5), (3, 2, 3, 3)]
+    ),
+    "taps of a phase in the wrong order": (
+        "core.convolution._Geometry.phases", _unswapped_phases, _conv, [(2, 2, 5, 5), (3, 2, 3, 3)]
+    ),
+    "repeated ids written, not added": (
+        "core.functional.gathered",
+        _last_wins,
+        lambda W: F.embedding(np.array([1, 1, 0]), W),
+        [(3, 2)],
+    ),
+    "max pooling to every pixel": (
+        "core.resampling._winner",
+        lambda x, z, window, stride: np.zeros(z.shape, np.int16),
+        lambda x: F.max_pool2d(x, 2),
+        [(2, 1, 4, 4)],
+    ),
+    "gelu's slope without x φ": (
+        "core.activations.gelu_slope", lambda x, y: special.ndtr(x), F.gelu, [(5,)]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_rows_are_rejected(name: str, monkeypatch: pytest.MonkeyPatch):
+    where, wrong, f, shapes = WRONG[name]
+    inputs = [np.random.default_rng(0).normal(size=s) for s in shapes]
+    check_against_differences(f, inputs)
+    monkeypatch.setattr(where, wrong)
+    with pytest.raises(AssertionError):
+        check_against_differences(f, inputs)
