@@ -360,7 +360,7 @@ def widened(f: Any, inputs: Any) -> list[str]:
     Watched.seen.clear()
     tensors = [Tensor(a.astype(np.float32)) for a in inputs]
     for t in tensors:
-        t.data = t.data.view(Watched)
+        t._data = t._data.view(Watched)
     z = f(*tensors)
     z.backward(np.ones(z.shape, np.float32).view(Watched))
     return list(Watched.seen)
