@@ -70,5 +70,12 @@ def _seconds(run: Run, arguments: dict[str, Any], calls: int, timer: Timer) -> f
 
 
 def _player(run: Run, arguments: dict[str, Any], timer: Timer) -> Player:
-    once = max(_seconds(run, arguments, 1, timer), 1e-9)  # a coarse timer may say 0
-    return Player(run, min(max(round(TURN / once), 1), 10_000), SELDOM if once > SLOW else 1)
+    once = _seconds(run, arguments, 1, timer)
+    if once < TURN:  # a first call in cold caches tells too little
+        once = _seconds(run, arguments, _calls(once), timer)
+    return Player(run, _calls(once), SELDOM if once > SLOW else 1)
+
+
+def _calls(once: float) -> int:
+    """How many take about a turn; a coarse timer may say that one takes no time."""
+    return min(max(round(TURN / max(once, 1e-9)), 1), 10_000)

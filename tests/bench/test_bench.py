@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import json
 import os
 import re
@@ -246,6 +247,10 @@ def test_ids_are_ascii_that_select_and_groups_are_operation_and_case():
         assert tuple(parameter.values) in names
         assert json.loads(json.dumps(parameter.values)) == list(parameter.values)
         assert parameter.marks[0].kwargs["group"] == " ".join(parameter.values[:2])
+
+
+def test_the_id_of_a_label_is_as_documented():
+    assert doctest.testmod(cases).failed == 0
 
 
 def test_two_cases_of_one_id_are_refused():

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 
 from core.errors import InputError
 from core.operation import backend, operation, register_twins
-from kernels import OPS, BackendError, Call, Op, check, foreign, proof, table
+from kernels import OPS, BackendError, Call, Op, check, foreign, measure, proof, table
 from kernels.search import smallest
 from reference.operations import masks
 
@@ -332,7 +332,9 @@ def test_a_floating_result_of_a_call_without_cap_is_named():
         check(op.load(), call)
 
 
-@pytest.mark.parametrize("module", [table, proof, foreign], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [table, proof, foreign, measure], ids=lambda module: module.__name__
+)
 def test_examples_in_docstrings_run(module: Any):
     assert doctest.testmod(module, optionflags=doctest.IGNORE_EXCEPTION_DETAIL).failed == 0
 
