@@ -25,10 +25,16 @@ from core.checks import categories, float_dtype, number, numbers, some, whole
 from core.errors import InputError
 from core.model import Described, draws
 from core.random import uniform
-from reference.counting.frequencies import MOST_CELLS, fitted, weighed
+from reference.counting.frequencies import fitted, weighed
+from reference.counting.grid import (
+    Each,
+    as_edges,
+    check_edges,
+    check_size,
+    equal_cells,
+    within,
+)
 from reference.operations.histogram import histogram_nd
-
-Each = float | Sequence[float] | None  # one number for all coordinates, or one for each
 
 
 class Histogram(Described):
@@ -69,14 +75,14 @@ class Histogram(Described):
         self.alpha = number("alpha", alpha, least=0)
         self.fixed = low is not None or other
         if self.levels is not None:
-            _check_size([self.levels] * self.dim)
+            check_size([self.levels] * self.dim)
             edges = [[k - 0.5 for k in range(self.levels + 1)]] * self.dim
         elif edges is None:
-            edges = _grid(self.dim, 10 if bins is None else bins, low, high)
-        self.edges = _as_arrays(edges, self.dim, self.dtype)  # dim × (K_j + 1,)
+            edges = equal_cells(self.dim, 10 if bins is None else bins, low, high)
+        self.edges = as_edges(edges, self.dim, self.dtype)  # dim × (K_j + 1,)
         if self.fixed:
-            _check_edges(self.edges)
-        _check_size(self.shape)
+            check_edges(self.edges)
+        check_size(self.shape)
         self.counts = np.zeros(self.shape, np.int64)  # (K_1, …, K_dim)
 
     @property
@@ -95,7 +101,7 @@ class Histogram(Described):
         if not self.fixed:
             columns = zip(x.T.astype(np.float64), self.shape, strict=True)
             edges = [np.histogram_bin_edges(c, K).astype(self.dtype) for c, K in columns]
-            self.edges = _check_edges(edges, of="x")
+            self.edges = check_edges(edges, of="x")
         self.counts = self._count(x, weights)
         return self
 
@@ -134,7 +140,7 @@ class Histogram(Described):
         k = np.unravel_index(cell, self.shape)
         if self.levels is not None:
             return np.stack(k, axis=1).astype(self.dtype)
-        columns = [_within(e, k_j, v) for e, k_j, v in zip(self.edges, k, u.T[1:], strict=True)]
+        columns = [within(e, k_j, v) for e, k_j, v in zip(self.edges, k, u.T[1:], strict=True)]
         return np.stack(columns, axis=1)
 
     def _read(self, x: Array) -> Array:
@@ -158,54 +164,3 @@ class Histogram(Described):
             index = np.searchsorted(e, column, side="right") - 1
             k.append(np.clip(index, 0, len(e) - 2))  # the right edge belongs to the last cell
         return tuple(k), inside
-
-
-def _grid(dim: int, bins: Any, low: Each, high: Each) -> list[Any]:
-    """Equally spaced edges for each axis; zeros where the support isn't known yet."""
-    K = [whole("bins", b, 1) for b in _each("bins", bins, dim)]
-    _check_size(K)
-    if low is None or high is None:
-        return [np.zeros(K_j + 1) for K_j in K]
-    given = (("low", low), ("high", high))
-    ends = ([number(name, end) for end in _each(name, every, dim)] for name, every in given)
-    rows = list(zip(*ends, K, strict=True))
-    for a, b, _ in rows:
-        if not a < b:
-            raise InputError(f"low must be < high, got {a:g} and {b:g}")
-    return [np.linspace(a, b, K_j + 1) for a, b, K_j in rows]
-
-
-def _as_arrays(edges: Any, dim: int, dtype: Any) -> list[Any]:
-    """dim × (K_j + 1,); InputError unless there are two numbers or more for each axis."""
-    try:
-        arrays = [np.array(e, dtype) for e in edges]
-    except (TypeError, ValueError):
-        arrays = []
-    if len(arrays) != dim or not all(e.ndim == 1 and len(e) > 1 for e in arrays):
-        raise InputError(f"edges must be a list of numbers for each of {dim} axes, got {edges!r}")
-    return arrays
-
-
-def _each(name: str, setting: Any, dim: int) -> Sequence[Any]:
-    listed = setting if isinstance(setting, (list, tuple, np.ndarray)) else [setting] * dim
-    if np.shape(listed) != (dim,):
-        raise InputError(f"{name} must be one number, or a list of {dim}, got {setting!r}")
-    return list(listed)
-
-
-def _check_size(shape: Sequence[int]) -> None:
-    if math.prod(shape) > MOST_CELLS:
-        size = f"{shape[0]} to the power {len(shape)}" if len(set(shape)) == 1 else str(shape)
-        raise InputError(f"the grid must have at most 2**26 cells, got {size}")
-
-
-def _check_edges(edges: list[Any], of: str = "edges") -> list[Any]:
-    if not all(np.isfinite(e).all() and (np.diff(e) > 0).all() for e in edges):
-        raise InputError(f"{of} must give finite edges that increase, low < high")
-    return edges
-
-
-def _within(e: Any, k: Any, u: Any) -> Array:
-    """The point a fraction u of the way through cell k, in the dtype of the edges e."""
-    x = (e[k] + u * (e[k + 1] - e[k])).astype(e.dtype)
-    return np.minimum(x, np.nextafter(e[k + 1], e[k]))  # rounding up must not leave the cell
