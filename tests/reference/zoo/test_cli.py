@@ -512,11 +512,33 @@ def test_hostile_configs(genzoo, run, changes, words):
         {"image_shape": [8, 8], "low": "0", "high": 1},
         {"vocabulary": []},
         {"box": [0, 1]},
+        {"rate": "8000"},
+        {"rate": 10**12},
+        {"image_shape": [2, 1, 4, 8], "low": 0, "high": 1, "fps": 0},
+        {"image_shape": [5, 4, 4], "low": 0, "high": 1},
     ],
 )
 def test_hostile_pictures(genzoo, run, show):
     edit_config(run, show=show)
     fails(genzoo("sample", run, "--seed", 1), "how to show samples")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"show": {"units": [{"name": "a"}]}}, "config.json: units must be those of columns"),
+        ({"show": {"units": 7}}, "config.json: units must be those of columns"),
+        ({"data": "/no/such.csv", "checksum": "0"}, "the data of this run have moved"),
+    ],
+)
+def test_hostile_tables(genzoo, run, changes, words):
+    edit_config(run, **changes)
+    fails(genzoo("score", run), words)
+
+
+def test_hostile_classes(genzoo, run, tmp_path):
+    edit_config(run, classes=[1, 2])
+    fails(genzoo("sample", run, "--out", tmp_path / "s.csv"), "classes must be a list of names")
 
 
 def test_damaged_training_state(genzoo, run):
