@@ -1,1 +1,8 @@
-"""How good is a model."""
+"""How good is a model: judges that ask it on data nobody trained on.
+
+    nats   −mean log p(x)          an explicit model's likelihood, or a bound on it
+    MMD²   ‖mean φ(x) − mean φ(y)‖²      and a classifier's accuracy: can samples be told from data?
+
+Read `likelihood` (with the baselines any figure needs beside it), then `two_sample`, which needs
+only samples, and so judges every model. MISSION rows F1, F3, F10, G2.
+"""
