@@ -11,11 +11,13 @@ import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
 from core import special
+from core.checks import number
 from core.rows import differentiable
 from core.tensor import Array, value
 
 _BLOCK = 1 << 15  # numbers at a time
-_FAR = 40  # Φ and φ are 0 there, and below
+_FAR = 40.0  # Φ and φ are 0 below −_FAR
+_FAR_LOGISTIC = 1e3  # and the sigmoid here
 
 
 def sigmoid(x: Array) -> Array:
@@ -56,23 +58,27 @@ def relu(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
-def _slopes(x: Array, slope: float) -> Any:
-    x = value(x)
-    return np.where(x > 0, np.ones((), x.dtype), np.asarray(slope, x.dtype))
+def _leaky_relu_vjp(g: Array, z: Array, x: Array, slope: float = 0.01) -> Array:
+    above = (value(x) > 0).astype(x.dtype)
+    return g * np.maximum(above, slope, out=np.asarray(above))
 
 
-@differentiable(lambda g, z, x, slope=0.01: g * _slopes(x, slope), options=("slope",))
+@differentiable(_leaky_relu_vjp, options=("slope",))
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     """x where x > 0, else slope · x (Maas, Hannun & Ng 2013); derivative `slope` at 0.
+
+    Raises InputError unless 0 < slope <= 1.
 
     >>> leaky_relu(np.array([-1.0, 2.0]), 0.2)
     array([-0.2,  2. ])
     """
-    return x * _slopes(x, slope)
+    return np.maximum(x, x * number("slope", slope, above=0, most=1))
 
 
 def _silu_vjp(g: Array, z: Array, x: Array) -> Array:
-    return g * silu_slope(x)
+    dx = silu_slope(x)
+    dx *= g
+    return dx
 
 
 @differentiable(_silu_vjp)
@@ -85,7 +91,7 @@ def silu(x: Any) -> Any:
 
     def block(x: Any, z: Any) -> None:
         _sigmoid(x, z)
-        z *= x
+        z *= np.maximum(x, -_FAR_LOGISTIC)  # 0 · ∞ would be NaN
 
     return _blockwise(block, x)
 
@@ -102,7 +108,7 @@ def silu_slope(x: Any) -> Any:
     def block(x: Any, z: Any) -> None:
         s = _sigmoid(x, np.empty_like(x))
         np.subtract(1, s, out=z)
-        z *= x
+        z *= np.clip(x, -_FAR_LOGISTIC, _FAR_LOGISTIC)
         z += 1
         z *= s
 
@@ -119,7 +125,9 @@ def _sigmoid(x: Any, s: Any) -> Any:
 
 
 def _gelu_vjp(g: Array, z: Array, x: Array) -> Array:
-    return g * gelu_slope(x, value(z))
+    dx = gelu_slope(x, value(z))
+    dx *= g
+    return dx
 
 
 @differentiable(_gelu_vjp)
@@ -149,19 +157,15 @@ def _gelu_slope_vjp(g: Array, z: Array, x: Array, gelu: Any) -> Array:
 def gelu_slope(x: Any, gelu: Any) -> Any:
     """The derivative of gelu, Φ(x) + x φ(x), from x and gelu(x)."""
 
-    def block(x: Any, y: Any, z: Any) -> None:  # 1 + u above 0, −u below, u = a φ(a) − Φ(−a)
-        np.clip(x, -_FAR, _FAR, out=z)
-        u = np.maximum(z, 0)
-        u -= np.minimum(y, _FAR)  # a Φ(−a), a = |x|
-        a = np.abs(z)
-        np.maximum(a, 1e-30, out=a)
-        u /= a
-        u[a == a.dtype.type(1e-30)] = 0.5
-        a *= _bell(a)
-        np.subtract(a, u, out=u)
-        np.copysign(1, x, out=z)
-        z *= u
-        z += ~np.signbit(x)
+    def block(x: Any, y: Any, z: Any) -> None:
+        x = np.clip(x, -_FAR, _FAR)
+        np.multiply(x, _bell(x), out=z)
+        at_zero = np.abs(x) < 1e-30
+        x[at_zero] = 1
+        y = np.minimum(y, _FAR)
+        y /= x  # Φ(x) again
+        y[at_zero] = 0.5
+        z += y
 
     return _blockwise(block, x, gelu)
 

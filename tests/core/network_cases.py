@@ -39,7 +39,6 @@ def _activations(torch: Any) -> Iterator[Case]:
         (F.relu, f and f.relu),
         (F.leaky_relu, f and f.leaky_relu),
         (F.silu, f and f.silu),
-        (activations.silu_slope, None),
         (F.gelu, f and f.gelu),
     ]
     for function, peer in table:
@@ -47,9 +46,10 @@ def _activations(torch: Any) -> Iterator[Case]:
             x = _away_from(rng.uniform(-3, 3, shape), (0.0,))
             yield _case(function, f"{shape}", [x], peer)
     for shape in ((3, 4), (), (0,)):
+        x = [rng.normal(size=shape)]
+        yield _case(activations.silu_slope, f"{shape}", x, None)
         slope = lambda x: activations.gelu_slope(x, F.gelu(value(x)))  # noqa: E731
-        key = _key(activations.gelu_slope)
-        yield Case(key, f"gelu_slope {shape}", slope, [rng.normal(size=shape)], None)
+        yield Case(_key(activations.gelu_slope), f"gelu_slope {shape}", slope, x, None)
     x = _away_from(rng.uniform(-3, 3, (5,)), (0.0,))
     yield _case(F.leaky_relu, "0.2", [x], f and (lambda x: f.leaky_relu(x, 0.2)), slope=0.2)
 

@@ -97,11 +97,12 @@ def test_gelu_and_silu_to_their_last_digits(dtype: Any):
 
 
 def test_gelu_and_silu_at_the_ends():
-    x = np.array([-3e38, 3e38, INF, np.nan], np.float32)
-    for f, slope in ((F.gelu, lambda x: gelu_slope(x, F.gelu(x))), (F.silu, silu_slope)):
-        np.testing.assert_array_equal(f(x), np.array([0, 3e38, INF, np.nan], np.float32))
-        np.testing.assert_array_equal(slope(x[[0, 1, 3]]), np.array([0, 1, np.nan], np.float32))
-    np.testing.assert_array_equal(gelu_slope(x[2:3], F.gelu(x[2:3])), [1])
+    x = np.array([-INF, -3e38, 3e38, INF, np.nan], np.float32)
+    slopes = np.array([0, 0, 1, 1, np.nan], np.float32)
+    for f in (F.gelu, F.silu):
+        np.testing.assert_array_equal(f(x), np.array([0, 0, 3e38, INF, np.nan], np.float32))
+    np.testing.assert_array_equal(gelu_slope(x, F.gelu(x)), slopes)
+    np.testing.assert_array_equal(silu_slope(x), slopes)
 
 
 def test_activations_do_not_depend_on_memory():
@@ -311,6 +312,8 @@ X, W = np.zeros((1, 2, 4, 4)), np.zeros((3, 2, 3, 3))
         (lambda: F.batch_norm(X[:0], _ones(2), _ones(2)), "x must have at least one sample"),
         (lambda: F.embedding(np.array([0.0]), _ones(2, 2)), "ids must be integers, got float64"),
         (lambda: F.embedding(np.array([-1]), _ones(2, 2)), r"ids must lie in 0 … 1, got -1 … -1"),
+        (lambda: F.leaky_relu(X, 0.0), "slope must be a finite number > 0 and <= 1, got 0.0"),
+        (lambda: F.leaky_relu(X, 2), "slope must be a finite number > 0 and <= 1, got 2"),
         (lambda: F.dropout(X, 1.0, None), "rate must be a finite number >= 0 and < 1, got 1.0"),
         (lambda: F.dropout(X, np.nan, None), "rate must be a finite number"),
         (lambda: F.one_hot(np.array([3]), 3), "labels must lie in 0 … 2, got 3 … 3"),
