@@ -229,7 +229,8 @@ def labels(y: Any, n: int, classes: int) -> Array:
 
 def some(x: Array) -> Array:
     """x; InputError if it has no rows: nothing can be learned from nothing, nor averaged."""
-    if hasattr(x, "__len__") and getattr(value(x), "ndim", 1) and len(x) == 0:
+    sized: bool = hasattr(x, "__len__") and getattr(value(x), "ndim", 1) != 0
+    if sized and len(x) == 0:
         raise InputError("x must have at least one row, got none")
     return x
 
