@@ -6,6 +6,7 @@ no model: uniform, independent dimensions, the truth where known (MISSION rows F
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -57,10 +58,17 @@ def likelihood(
     x = part.x
     if len(x) == 0:
         raise InputError(f"{data.name} has no {split} rows to score")
-    log_p, bound = _log_likelihoods(model, x, part.y if data.given else None, seed)
+    y = part.y if data.given or _needs_label(model) else None
+    log_p, bound = _log_likelihoods(model, x, y, seed)
     if data.domain == "continuous" and getattr(model, "levels", None) is not None:
         return _summary(log_p, None, True, x, bound)  # of pixels' probabilities, not a density
     return _summary(log_p, data, data.domain != "continuous", x, bound)
+
+
+def _needs_label(model: Any) -> bool:
+    """Whether a model knows p(x | y) only; with a prior p(y) of its own it has p(x) too."""
+    takes = inspect.signature(getattr(model, "log_prob", len)).parameters
+    return "y" in takes and not hasattr(model, "log_prior")
 
 
 def _summary(
@@ -98,7 +106,7 @@ def mean_and_se(values: Array) -> tuple[float, float]:
 def _log_likelihoods(model: Any, x: Batch, y: Batch, seed: int) -> tuple[Array, str | None]:
     """log p(x) or a lower bound on it, (N,), and the bound's name (None: exact).
 
-    y: what is given with x and is no label; then it is log p(x | y).
+    y: what is given with x, for a model of p(x | y); then it is log p(x | y).
     """
     rng = Generator(seed, stream="evaluate")
     if hasattr(model, "log_prob") and y is not None:

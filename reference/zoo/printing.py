@@ -44,6 +44,8 @@ def print_likelihood(model: Any, data: Dataset, split: str, first: int | None, s
 
     s = likelihood(model, data, split, first=first, seed=seed)
     print(f"{data.name}, {split}, {s.count} samples")
+    if data.given:
+        print(f"of x, given {', '.join(data.given)}")
     if s.bound is not None:
         print(f"an upper bound ({s.bound}): the exact figures are at most these")
     at_most = "≤ " if s.bound is not None else ""

@@ -20,7 +20,7 @@ from core import Tensor
 from core.data import Dataset, Padded, Split, load
 from core.errors import InputError
 from reference import MODELS, Model
-from reference.table import dim_and_box
+from reference.table import dim_and_box, dim_and_classes
 from reference.zoo import cli, pictures, showing
 from reference.zoo import job as zoo
 
@@ -241,6 +241,7 @@ def test_an_image_a_caption_and_a_sound(genzoo, table, tmp_path):
     run = tmp_path / "run"
     out = steps(genzoo, name, tmp_path / "many.npz", run)
     assert 1.5 < nats(out) < 6
+    assert "of x, given image, caption, sound" in out
     files = {file.name for file in run.iterdir()}
     assert {"given-image.png", "given-sound.wav"} <= files
     told = genzoo("sample", run, "-n", 4, "--out", tmp_path / "s.png")
@@ -278,6 +279,36 @@ def test_a_model_that_lost_what_was_given_is_rejected(genzoo, table, tmp_path):
     np.testing.assert_allclose(images[order[0]], want[order[1]], atol=1e-6)
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(images[order[0]][1:], want[order[1]][:-1], atol=1e-6)
+
+
+class ByLabel:
+    """x around its label's own mean: p(x | y) of a label."""
+
+    def __init__(self, dim, classes, *, seed=0):
+        self.w = Tensor(np.zeros((classes, dim), np.float32))
+
+    def log_prob(self, x, y=None):
+        return log_normal(x, np.eye(self.w.shape[0], dtype=np.float32)[y] @ self.w)
+
+    def sample(self, n, *, seed=0, y=None):
+        return (self.w.data[np.broadcast_to(y, n)]).astype(np.float32)
+
+
+def test_a_label_is_a_condition_too(genzoo, table, tmp_path):
+    """Means 0, 4 and 8: scored with its label a row costs the entropy of one Gaussian."""
+    y = np.array(["low", "mid", "top"])[np.arange(90) % 3]
+    x = rng.normal(size=(90, 2)) + 4 * (np.arange(90) % 3)[:, None]
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    name = table(ByLabel, "flat", dim_and_classes)
+    run = tmp_path / "run"
+    genzoo("train", name, "--data", tmp_path / "a.npz", "--out", run, "--epochs", 60, "--lr", 0.1)
+    scale = load(tmp_path / "a.npz", standardise=True).units.log_scale
+    assert nats(genzoo("score", run)) < 2 * 0.919 + scale + 0.5
+    genzoo("sample", run, "-n", 3, "--set", 'y=["low", "mid", "top"]', "--out", tmp_path / "s.csv")
+    rows = [line.split(",") for line in (tmp_path / "s.csv").read_text().splitlines()]
+    assert [row[-1] for row in rows] == ["y", "low", "mid", "top"]
+    means = [float(row[0]) for row in rows[1:]]
+    np.testing.assert_allclose(means, [0, 4, 8], atol=1)
 
 
 def test_sounds_and_films_as_samples(genzoo, table, tmp_path):
