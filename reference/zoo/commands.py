@@ -70,9 +70,8 @@ def train(
     given = {name: number for name, number in numbers.items() if number is not None}
     label, missing = label or old.get("label"), missing or old.get("missing", "error")
     table: Any = {"label": label, "missing": missing}
-    loaded = sources.read(
-        source, row, seed=seed, data_dir=data_dir, domain=old.get("domain"), **table
-    )
+    as_before: Any = {"domain": old.get("domain"), "standardise": runs.units_of(old) or not resume}
+    loaded = sources.read(source, row, seed=seed, data_dir=data_dir, **as_before, **table)
     demo = choices.defaults(row, loaded, source)
     how = choices.settings(old.get("train", {"seed": seed, **demo.train}) | given, out)
     arguments = {**old.get("arguments", demo.arguments), **parse_settings(settings or [])}

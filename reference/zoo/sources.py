@@ -21,15 +21,16 @@ def read(
     seed: int,
     data_dir: Path | None = None,
     domain: str | None = None,
-    units: Units | None = None,
+    standardise: bool | Units = True,
     **how: Any,
 ) -> Dataset:
     """A data set in the domain and shape that the row takes; a table's columns standardised.
 
-    units: of a run, in place of the table's own. how: label and missing, as `load` has them.
+    standardise: False, or the units of a run in place of the table's own. how: label and missing,
+    as `load` has them.
     """
     kind: Any = {"domain": domain or row.domain, "shape": row.shape}
-    kind |= {"progress": sys.stderr.isatty(), "standardise": units or True}
+    kind |= {"progress": sys.stderr.isatty(), "standardise": standardise}
     return load(name, seed=seed, data_dir=data_dir, **kind, **how)
 
 
@@ -45,8 +46,8 @@ def read_again(
         name = config.get("data", "")
         _check_unmoved(name, config.get("checksum"))
     how = {key: config[key] for key in ("label", "missing") if key in config}
-    domain, units = config.get("domain"), units_of(config)
-    return read(name, opened.row, seed=seed, data_dir=data_dir, domain=domain, units=units, **how)
+    how |= {"domain": config.get("domain"), "standardise": units_of(config) or False}
+    return read(name, opened.row, seed=seed, data_dir=data_dir, **how)
 
 
 def _check_unmoved(name: str, stored: Any) -> None:
