@@ -530,12 +530,21 @@ def _leaf(data: Any, gradient: Array) -> Tensor:
 
 
 def value(a: Array) -> Any:
-    """The plain array behind a Tensor; anything else as it is."""
+    """The plain array behind a Tensor; anything else as it is.
+
+    >>> value(Tensor(np.array([1.0, 2.0]))), value(3)
+    (array([1., 2.]), 3)
+    """
     return a._data if isinstance(a, Tensor) else a
 
 
 def detach(a: Array) -> Any:
-    """`value`, said where a derivative is meant to stop."""
+    """`value`, said where a derivative is meant to stop.
+
+    >>> x = Tensor(np.array(2.0))
+    >>> float(grad(x * detach(x), x))
+    2.0
+    """
     return value(a)
 
 
@@ -776,7 +785,16 @@ def recording() -> bool:
 
 @contextmanager
 def debug() -> Iterator[None]:
-    """Inside, every array is checksummed; `backward` raises if one was changed under its Tensor."""
+    """Inside, every array is checksummed; `backward` raises if one was changed under its Tensor.
+
+    >>> w = Tensor(np.array([1.0, 2.0]))
+    >>> with debug():
+    ...     y = np.sum(w * w)
+    >>> value(w)[0] = 5.0
+    >>> y.backward()
+    Traceback (most recent call last):
+    RuntimeError: multiply: an array was written to behind its Tensor's back
+    """
     token = _mode.set(_CHECKED)
     try:
         yield

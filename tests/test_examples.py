@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import pkgutil
+from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import core
 import reference
+from core.operation import operations
 from reference import MODELS
 
 FINDER = doctest.DocTestFinder(exclude_empty=True)
@@ -29,7 +31,9 @@ def failures(examples: list[doctest.DocTest]) -> int:
     return sum(runner.run(example).failed for example in examples)
 
 
-@pytest.mark.parametrize("name", [*modules(core), *modules(reference)])
+@pytest.mark.parametrize(
+    "name", [*modules(core), *modules(reference), "kernels.table", "kernels.calls", "kernels.proof"]
+)
 def test_examples_run(name: str):
     assert failures(FINDER.find(import_module(name), name)) == 0
 
@@ -43,6 +47,21 @@ def has_an_example(cls: type) -> None:
 @pytest.mark.parametrize("row", MODELS.values(), ids=lambda row: row.name)
 def test_a_model_has_an_example(row: Any):
     has_an_example(row.load())
+
+
+def called_first() -> Iterator[tuple[str, Any]]:
+    """What a reader calls first beside models: operations, layers, the engine's own names."""
+    for key in operations():
+        module, _, name = key.partition(":")
+        yield key, getattr(import_module(module), name)
+    for room, but in ((import_module("reference.layers"), set()), (core, {"Array", "vjps"})):
+        for name in sorted(set(room.__all__) - but):
+            yield f"{room.__name__}.{name}", getattr(room, name)
+
+
+@pytest.mark.parametrize(("name", "thing"), [pytest.param(*f, id=f[0]) for f in called_first()])
+def test_what_is_called_first_has_an_example(name: str, thing: Any):
+    assert ">>>" in (thing.__doc__ or ""), f"{name} has no example in its docstring"
 
 
 def test_an_example_that_is_wrong_or_missing_is_found(capsys):

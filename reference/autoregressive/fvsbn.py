@@ -76,7 +76,11 @@ class FVSBN(Described):
 
 @operation
 def fvsbn_sample(u: Any, W: Any, b: Any, order: Any) -> Any:
-    """Bits x (n, D) from uniforms u (n, D), one variable after another."""
+    """Bits x (n, D) from uniforms u (n, D), one variable after another.
+
+    >>> fvsbn_sample(np.full((1, 3), 0.4), np.zeros((3, 3)), np.array([9.0, 0.0, -9.0]), range(3))
+    array([[1., 1., 0.]])
+    """
     x = np.zeros_like(u)
     for place, i in enumerate(order):
         past = order[:place]

@@ -149,6 +149,10 @@ def made_sample(u: Any, layers: list[tuple[Any, Any]], order: Any) -> Any:
     """Bits x (n, D) from uniforms u (n, D) in D passes, each of which decides one variable.
 
     layers: (W ⊙ M, b) of each layer. The last pass alone would do for units computed by degree.
+
+    >>> layers = [(np.zeros((3, 2)), np.zeros(2)), (np.zeros((2, 3)), np.array([9.0, 0.0, -9.0]))]
+    >>> made_sample(np.full((1, 3), 0.4), layers, range(3))
+    array([[1., 1., 0.]])
     """
     x = np.zeros_like(u)
     for i in order:

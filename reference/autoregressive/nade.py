@@ -96,7 +96,12 @@ class NADE(Described):
 
 @operation
 def nade_sample(u: Any, W: Any, V: Any, b: Any, c: Any, order: Any) -> Any:
-    """Bits x (n, D) from uniforms u (n, D): Algorithm 1 with x_i drawn, not given."""
+    """Bits x (n, D) from uniforms u (n, D): Algorithm 1 with x_i drawn, not given.
+
+    >>> W, V = np.zeros((3, 2)), np.zeros((3, 2))  # no weights: each bit is a coin of its own
+    >>> nade_sample(np.full((1, 3), 0.4), W, V, np.array([9.0, 0.0, -9.0]), np.zeros(2), range(3))
+    array([[1., 1., 0.]])
+    """
     x = np.zeros_like(u)
     a = np.tile(c, (len(u), 1))  # (n, H)
     for d, i in enumerate(order):

@@ -93,6 +93,10 @@ def chain_sample(u: Any, first: Any, transitions: Any) -> Any:
     """Values int64 (n, D) from uniforms u (n, D): x_1 from first (K,), x_j from row x_{j−1}.
 
     transitions: (K, K), a distribution in each row.
+
+    >>> u = np.full((1, 4), 0.4)
+    >>> chain_sample(u, np.array([0.0, 1.0]), np.array([[0.0, 1.0], [1.0, 0.0]]))
+    array([[1, 0, 1, 0]])
     """
     x = np.zeros(u.shape, np.int64)
     for j, u_j in enumerate(u.T):

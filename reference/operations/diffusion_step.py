@@ -84,6 +84,10 @@ def step(
     seed, t, first: name the noise; row i of the batch is sample first + i. None is drawn at σ = 0.
     conditional, guidance: the output given a condition, and how far to go in its direction.
     clip: x̂_0 is kept within [−clip, clip]. InputError as `check_step` says.
+
+    >>> x_t = np.ones((1, 2))
+    >>> step(x_t, 0.5 * x_t, StepCoefficients(p=2, q=-1, a=0.5, b=0.25, sigma=0), seed=0, t=1)
+    array([[0.875, 0.875]])
     """
     check_step(coefficients, guidance, clip)
     if conditional is not None:
