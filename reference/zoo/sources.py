@@ -45,7 +45,7 @@ def read_again(
     if name is None:
         name = config.get("data", "")
         _check_unmoved(name, config.get("checksum"))
-    how = {key: config[key] for key in ("label", "missing") if key in config}
+    how: dict[str, Any] = {key: config[key] for key in ("label", "missing") if key in config}
     how |= {"domain": config.get("domain"), "standardise": units_of(config) or False}
     return read(name, opened.row, seed=seed, data_dir=data_dir, **how)
 
