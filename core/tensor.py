@@ -44,9 +44,10 @@ class Row:
         operation has no derivative in that argument. For operations on any number of arrays, a
         single function `vjp(i, g, z, *arguments, **options)` stands instead of the tuple.
     bind: turns the caller's (args, kwargs) into (arrays, options), refusing what is unsupported.
+    adds: `adds(sum, g, **options)`, where a vjp of one argument can be added into a sum in place.
     """
 
-    __slots__ = ("__dict__", "bind", "casts", "forward", "name", "variadic", "vjps")
+    __slots__ = ("__dict__", "adds", "bind", "casts", "forward", "name", "variadic", "vjps")
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Row:
     ) -> None:
         self.name, self.forward, self.vjps, self.bind = name, forward, vjps, bind
         self.casts, self.variadic = casts, not isinstance(vjps, tuple)
+        self.adds: Callable[..., None] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
         """Apply the operation: recorded where an argument is a Tensor, plain NumPy otherwise."""
@@ -642,6 +644,9 @@ def _visit(
     for i, a in enumerate(args):
         if type(a) is not Tensor or (wanted is not None and id(a) not in wanted):
             continue
+        if row.adds is not None and not create_graph:
+            row.adds(_own_sum(a, grads, owned), g, **options)
+            continue
         if joint is not None:
             gi = joint[i]
         elif row.variadic:
@@ -667,6 +672,15 @@ def _accumulate(k: int, gi: Array, g: Array, grads: dict[int, Any], owned: set[i
         grads[k] = grads[k] + gi
         if type(grads[k]) is np.ndarray:
             owned.add(k)
+
+
+def _own_sum(a: Tensor, grads: dict[int, Any], owned: set[int]) -> Array:
+    """∂L/∂a as far as it has come, in an array that nobody else holds."""
+    k = id(a)
+    if k not in owned:
+        grads[k] = np.array(grads[k]) if k in grads else np.zeros_like(a._data)
+        owned.add(k)
+    return grads[k]
 
 
 def _ancestors(root: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -500,11 +500,15 @@ def _split(x: Array, indices_or_sections: Any, axis: int = 0) -> list[Array]:
 def scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of this shape with g added at x[index]: the adjoint of indexing."""
     out = np.zeros(shape, g.dtype)
+    _add_at(out, g, index)
+    return out
+
+
+def _add_at(out: Any, g: Any, index: Any) -> None:
     if _repeats(index):
         np.add.at(out, index, g)
     else:
-        out[index] = g
-    return out
+        out[index] += g
 
 
 def _repeats(index: Any) -> bool:
@@ -523,7 +527,7 @@ def _getitem_vjp(g: Array, z: Array, x: Array, index: Any) -> Array:
 
 
 _scatter = row(scatter, lambda g, z, x, index, shape: g[index], options=("index", "shape"))
-row(getitem, _getitem_vjp, options=("index",), key="getitem")
+row(getitem, _getitem_vjp, options=("index",), key="getitem").adds = _add_at
 
 
 @composed(np.take)

@@ -593,3 +593,24 @@ def test_constants_return_plain_arrays():
     for y in (x > 0, np.sign(x), np.isnan(x), np.argsort(x), np.zeros_like(x), x == x):
         assert type(y) is np.ndarray
     assert type(value(x)) is np.ndarray
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_parts_are_added_into_a_sum_of_their_own(later: int):
+    """Slices before and after h + w, whose derivative is one array for h and w alike."""
+    x, w = leaf(4), leaf(4)
+    c, parts = np.arange(1.0, 5.0), [slice(0, 2), [1, 1, 3], slice(None, None, -2), 2]
+    h = x * 2.0
+    before = [np.sum(h[i]) for i in parts]
+    total = np.sum((h + w) * c) + sum(before)
+    expected = c.copy()
+    for i in parts:
+        np.add.at(expected, i, 1 + later * 2 * h.data[i])
+        total = total + np.sum(h[i] * h[i]) if later else total
+    for _ in range(2):
+        dh, dw, dx = grad(total, [h, w, x])
+        np.testing.assert_allclose(dh, expected)
+        np.testing.assert_allclose(dx, 2 * expected)
+        np.testing.assert_array_equal(dw, c)
+    total.backward(create_graph=True)
+    np.testing.assert_allclose(x.grad.data, 2 * expected)
