@@ -58,11 +58,17 @@ def likelihood(
     x = part.x
     if len(x) == 0:
         raise InputError(f"{data.name} has no {split} rows to score")
-    y = part.y if data.given or _needs_label(model) else None
+    conditional = bool(data.given) and takes_condition(model)
+    y = part.y if conditional or _needs_label(model) else None
     log_p, bound = _log_likelihoods(model, x, y, seed)
     if data.domain == "continuous" and getattr(model, "levels", None) is not None:
         return _summary(log_p, None, True, x, bound)  # of pixels' probabilities, not a density
     return _summary(log_p, data, data.domain != "continuous", x, bound)
+
+
+def takes_condition(model: Any) -> bool:
+    """Whether a model is of x given y: the others pass by whatever comes with the data."""
+    return "y" in inspect.signature(getattr(model, "sample", len)).parameters
 
 
 def _needs_label(model: Any) -> bool:

@@ -176,15 +176,17 @@ def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
     seed, how = job.config["seed"], job.config["show"]
     shown = min((n for key, n in SAMPLES_SHOWN.items() if key in how), default=12)
     count, given = max(shown, job.held_out.count), {}
-    if "given" in how:
+    opened = runs.Opened(job.row, model, job.config)
+    if conditional := runs.needs_given(opened):
         count = min(count, len(job.data.test))
         given = {"y": runs.first_given(job.data, "test", count)}
-    samples = runs.draw(runs.Opened(job.row, model, job.config), count, seed, given)
+    samples = runs.draw(opened, count, seed, given)
     picture = showing.show(samples[:shown], how, density=_density(job, model))
     _save_picture(folder, "samples", picture)
     real = job.data.test.subset(shown)
     _save_picture(folder, "data", showing.show(real.x, how, color=pictures.PAPER))
-    for name, thing in showing.show_given(real.y, how).items():
+    beside = showing.show_given(real.y, how) if conditional else {}
+    for name, thing in beside.items():
         _save_picture(folder, f"given-{name}", thing)
     if "vocabulary" in how or not FEWEST_ROWS <= job.held_out.count <= count:
         return {}

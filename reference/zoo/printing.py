@@ -40,11 +40,11 @@ def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
 
 def print_likelihood(model: Any, data: Dataset, split: str, first: int | None, seed: int) -> None:
     """The nats of a model on a part of the data, and what follows from them."""
-    from reference.judges.likelihood import likelihood
+    from reference.judges.likelihood import likelihood, takes_condition
 
     s = likelihood(model, data, split, first=first, seed=seed)
     print(f"{data.name}, {split}, {s.count} samples")
-    if data.given:
+    if data.given and takes_condition(model):
         print(f"of x, given {', '.join(data.given)}")
     if s.bound is not None:
         print(f"an upper bound ({s.bound}): the exact figures are at most these")
@@ -76,13 +76,15 @@ def print_classification(model: Any, data: Dataset, split: str, first: int | Non
 
 def print_distance(model: Any, data: Dataset, seed: int) -> None:
     """How far samples are from held-out data, beside how far real data are."""
+    from reference.judges.likelihood import takes_condition
     from reference.judges.two_sample import HeldOut
     from reference.zoo.runs import first_given
 
     held_out = HeldOut(data, seed=seed)
     n = held_out.count
     print(f"{data.name}: {n} samples, and {n} fresh real rows, against {n} held-out rows")
-    given = {"y": first_given(data, "test", n)} if data.given else {}
+    conditional = bool(data.given) and takes_condition(model)
+    given = {"y": first_given(data, "test", n)} if conditional else {}
     samples = held_out.distance(model.sample(n, seed=seed, **given))
     for who, d in (("samples", samples), ("fresh rows", held_out.baseline)):
         print(

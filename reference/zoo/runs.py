@@ -24,6 +24,7 @@ from core.samples import Batch, Padded, take
 from core.state import parameters, state
 from core.train import History, Progress, fit
 from reference import MODELS, Demo, Model
+from reference.judges.likelihood import takes_condition
 from reference.zoo.remember import remembered
 from reference.zoo.showing import How, how_to_show, show, show_given
 
@@ -330,7 +331,7 @@ def draw(opened: Opened, n: int, seed: int, how: Mapping[str, Any]) -> Batch:
 def needs_given(opened: Opened) -> bool:
     """Whether the model draws samples for something that is given and is no label."""
     show = opened.config.get("show")
-    return isinstance(show, dict) and bool(show.get("given"))
+    return isinstance(show, dict) and bool(show.get("given")) and takes_condition(opened.model)
 
 
 def first_given(data: Dataset, split: str, n: int) -> Batch:

@@ -266,6 +266,19 @@ def test_an_image_a_caption_and_a_sound(genzoo, table, tmp_path):
     assert json.loads((run / "config.json").read_text())["show"]["given"]["sound"]["rate"] == 4000
 
 
+def test_a_model_of_x_alone_passes_by_what_comes_with_x(genzoo, tmp_path):
+    """It is trained, sampled, scored, compared and shown as if x had come alone."""
+    np.savez(tmp_path / "many.npz", **many_things())
+    run = tmp_path / "run"
+    arguments = ["--epochs", 1, "--set", "hidden=8", "--set", "latent=2"]
+    genzoo("train", "gan", "--data", tmp_path / "many.npz", "--out", run, *arguments)
+    genzoo("sample", run, "-n", 99)
+    assert not list(run.glob("given-*"))
+    assert "told apart" in genzoo("score", run, "--distance")
+    assert "Given:" not in page(tmp_path, "real-nvp", tmp_path / "many.npz")
+    assert "given" not in genzoo("score", tmp_path / "zoo" / "real-nvp-many")
+
+
 def test_a_model_that_lost_what_was_given_is_rejected(genzoo, table, tmp_path):
     """The same law with captions that went to other samples: the features don't follow."""
     things = many_things()
