@@ -80,25 +80,34 @@ __all__ = [
 _FEW = 256  # rows of a table up to which a product with one-hot labels beats sorting
 
 
+def _linear_x(g: Array, z: Array, x: Array, W: Array, b: Array) -> Array:
+    dx = _rows(g) @ np.swapaxes(W, 0, 1)
+    return dx if x.ndim == 2 else np.reshape(dx, x.shape)
+
+
 def _linear_weight(g: Array, z: Array, x: Array, W: Array, b: Array) -> Array:
-    n, m = W.shape
-    return np.swapaxes(np.reshape(x, (-1, n)), 0, 1) @ np.reshape(g, (-1, m))
+    return np.swapaxes(_rows(x), 0, 1) @ _rows(g)
 
 
-@differentiable(
-    lambda g, z, x, W, b: g @ np.swapaxes(W, 0, 1),
-    _linear_weight,
-    lambda g, z, x, W, b: np.sum(np.reshape(g, (-1, W.shape[1])), axis=0),
-)
+def _linear_bias(g: Array, z: Array, x: Array, W: Array, b: Array) -> Array:
+    return np.sum(_rows(g), axis=0)
+
+
+@differentiable(_linear_x, _linear_weight, _linear_bias)
 def linear(x: Any, W: Any, b: Any) -> Any:
     """x W + b for x (…, n), W (n, m), b (m,) → (…, m).
 
     >>> linear(np.ones((1, 2)), np.ones((2, 3)), np.zeros(3))
     array([[2., 2., 2.]])
     """
-    z = x @ W
+    z = _rows(x) @ W
     z += b
-    return z
+    return z if x.ndim == 2 else z.reshape(*x.shape[:-1], W.shape[-1])
+
+
+def _rows(x: Array) -> Array:
+    """x (…, n) as one matrix: one product is faster than many."""
+    return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _embedding_table(g: Array, z: Array, ids: Any, W: Array) -> Array:

@@ -92,6 +92,8 @@ def _products(torch: Any) -> Iterator[Case]:
     for lead in ((), (2,), (2, 3), (0,)):
         inputs = [rng.normal(size=(*lead, 4)), rng.normal(size=(4, 3)), rng.normal(size=3)]
         yield _case(F.linear, f"{lead}", inputs, t and (lambda x, W, b: x @ W + b))
+        inputs = [inputs[0][..., :0], inputs[1][:0], inputs[2]]
+        yield _case(F.linear, f"{lead} of nothing", inputs, t and (lambda x, W, b: x @ W + b))
     for a, b in (((3, 4), (3, 4)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 0), (1, 1))):
         inputs = [rng.uniform(0, 1, a), rng.normal(size=b)]
         peer = t and (lambda x, l: x * l - t.nn.functional.softplus(l))  # noqa: E741
