@@ -6,6 +6,8 @@ ours where it is defined, so that there is no second form of it to call by mista
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 from core.tensor import COMPOSED, ROWS, Options, Row, Tensor
 
 Bound = tuple[tuple[Any, ...], Options]
+Binder = Callable[..., Bound]
 Vjp = Callable[..., Any]
 
 
@@ -104,6 +107,20 @@ def differentiable(
     """
 
     def made(function: Callable[..., Any]) -> Any:
-        return update_wrapper(row(function, *vjps, options=options, keywords=keywords), function)
+        new = row(function, *vjps, options=options, keywords=keywords)
+        new.bind = _by_name(new.bind, tuple(inspect.signature(function).parameters)[: len(vjps)])
+        return update_wrapper(new, function)
 
     return made
+
+
+def _by_name(bind: Binder, arrays: tuple[str, ...]) -> Binder:
+    """`bind` for a function of ours, whose arrays may be given by name as well."""
+
+    def named(*args: Any, **kwargs: Any) -> Bound:
+        if kwargs and len(args) < len(arrays):
+            missing = itertools.takewhile(kwargs.__contains__, arrays[len(args) :])
+            args = (*args, *(kwargs.pop(name) for name in tuple(missing)))
+        return bind(*args, **kwargs)
+
+    return named

@@ -81,7 +81,7 @@ class Row:
 class JointRow(Row):
     """A row whose vjps come from one function, `joint(g, z, *arguments)`, all at once.
 
-    Such is an operation that runs on a back end: its backward is one call for all arguments.
+    Such are an operation that runs on a back end, and a norm: one backward for all arguments.
     """
 
     __slots__ = ("joint",)

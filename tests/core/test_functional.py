@@ -461,3 +461,15 @@ def test_wrong_rows_are_rejected(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(where, wrong)
     with pytest.raises(AssertionError):
         check_against_differences(f, inputs)
+
+
+def test_arrays_may_be_given_by_name():
+    x, W, b = np.ones((2, 3)), np.ones((3, 4)), np.zeros(4)
+    for kind in (np.asarray, Tensor):
+        y = F.linear(kind(x), W=kind(W), b=b)
+        np.testing.assert_array_equal(value(y), value(F.linear(kind(x), kind(W), b)))
+        np.testing.assert_array_equal(value(F.softmax(x=kind(x), axis=0)), 0.5)
+    with pytest.raises(TypeError, match="linear.*takes 3 arrays"):
+        F.linear(x, W=W)
+    with pytest.raises(TypeError, match="keyword 'w' is not supported"):
+        F.linear(x, W, b, w=W)
