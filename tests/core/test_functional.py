@@ -469,7 +469,7 @@ def test_arrays_may_be_given_by_name():
         y = F.linear(kind(x), W=kind(W), b=b)
         np.testing.assert_array_equal(value(y), value(F.linear(kind(x), kind(W), b)))
         np.testing.assert_array_equal(value(F.softmax(x=kind(x), axis=0)), 0.5)
-    with pytest.raises(TypeError, match="linear.*takes 3 arrays"):
+    with pytest.raises(TypeError, match=r"linear.*takes 3 arrays"):
         F.linear(x, W=W)
     with pytest.raises(TypeError, match="keyword 'w' is not supported"):
         F.linear(x, W, b, w=W)
