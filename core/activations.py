@@ -12,6 +12,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 
 from core import special
 from core.checks import number
+from core.operation import operation
 from core.rows import differentiable
 from core.tensor import Array, value
 
@@ -81,6 +82,7 @@ def _silu_vjp(g: Array, z: Array, x: Array) -> Array:
     return dx
 
 
+@operation(arrays=1)
 @differentiable(_silu_vjp)
 def silu(x: Any) -> Any:
     """x · sigmoid(x) (Hendrycks & Gimpel 2016, section 2).
@@ -130,6 +132,7 @@ def _gelu_vjp(g: Array, z: Array, x: Array) -> Array:
     return dx
 
 
+@operation(arrays=1)
 @differentiable(_gelu_vjp)
 def gelu(x: Any) -> Any:
     """x · Φ(x), with the exact normal cdf (Hendrycks & Gimpel 2016, section 2).
@@ -186,7 +189,7 @@ def _lower_tail(a: Any) -> Any:
     t = a * 0.3
     t += 1
     np.divide(1, t, out=t)
-    leading, *others = _tail_coefficients()
+    leading, *others = tail_coefficients()
     tail = np.full_like(a, leading)
     for c in others:
         tail *= t
@@ -196,7 +199,7 @@ def _lower_tail(a: Any) -> Any:
 
 
 @cache
-def _tail_coefficients() -> list[float]:
+def tail_coefficients() -> list[float]:
     """Of q(t) = Φ(−a) / φ(a), highest power first; within 10⁻⁷ of it for a in 0 … 14."""
 
     def q(t: Any) -> Any:

@@ -33,6 +33,7 @@ from core.normalisation import (
     layer_norm,
     rms_norm,
 )
+from core.operation import operation
 from core.random import Generator
 from core.resampling import avg_pool2d, max_pool2d, upsample_bilinear2d, upsample_nearest2d
 from core.rows import differentiable
@@ -170,6 +171,7 @@ def one_hot(labels: Any, n: int, dtype: Any = np.float32) -> Any:
     return np.eye(n, dtype=dtype)[labels]
 
 
+@operation(arrays=2)
 @differentiable(
     lambda g, z, x, logits: g * logits,
     lambda g, z, x, logits: g * (x - special.expit(logits)),

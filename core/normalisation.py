@@ -19,9 +19,11 @@ import numpy as np
 
 from core.checks import number, whole
 from core.errors import InputError
+from core.operation import operation
 from core.tensor import Array, JointRow, Tensor
 
 
+@operation(arrays=3)
 def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> Array:
     """Over the last axis: x (…, n), γ (n,), β (n,) → (…, n) (Ba, Kiros & Hinton 2016).
 
@@ -80,6 +82,7 @@ def rms_norm(x: Array, gamma: Array, eps: float = 1e-5) -> Array:
     return JointRow("rms_norm", forward, backward)(x, gamma)
 
 
+@operation(arrays=3)
 def group_norm(x: Array, gamma: Array, beta: Array, groups: int, eps: float = 1e-5) -> Array:
     """Over each group of channels and all pixels: x (B, C, …), γ (C,), β (C,) (Wu & He 2018).
 

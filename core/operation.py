@@ -9,6 +9,10 @@ is an error that says what to install, never a silent fall back. Where an argume
 twin is recorded like a row of the table of derivatives, whose vjp is the twin of the operation's
 backward, so that training runs on twins as well.
 
+The functions that networks are made of are marked with their number of arrays, `@operation(arrays=
+3)`. Their backward is the definition's own gradient, `f.backward(*arrays, g, **options)`, and has
+twins as f has. They are everywhere, so where a back end has no twin of one, its definition runs.
+
 The registry's key is "module:function" of the definition. It is filled by whatever the entry point
 group `genzoo.twins` names; a checkout that was never installed uses its own `kernels`. MISSION K1.
 """
@@ -28,7 +32,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 import numpy as np
 
 from core.errors import BackendError, InputError
-from core.tensor import Array, JointRow, Tensor, apply, recording, value
+from core.tensor import Array, JointRow, Tensor, apply, grad, recording, value
 
 BACKENDS = ("numba", "triton")
 Twin = Callable[..., Any]
@@ -95,12 +99,21 @@ def backend(name: str | None) -> Iterator[set[str]]:
 def operation(definition: F) -> Any: ...
 @overload
 def operation(*, backward: Callable[..., Any]) -> Callable[[F], Any]: ...
-def operation(definition: F | None = None, *, backward: Callable[..., Any] | None = None) -> Any:
+@overload
+def operation(*, arrays: int) -> Callable[[F], Any]: ...
+def operation(
+    definition: F | None = None,
+    *,
+    backward: Callable[..., Any] | None = None,
+    arrays: int | None = None,
+) -> Any:
     """Mark a definition as one that has twins; `.definition` is the function itself.
 
     backward: the operation (marked itself) that gives the derivatives of this one's floating
     arrays, `backward(*arrays, g, **the other arguments)`, a tuple in the order of the arrays. An
     argument that it doesn't take must have its default where derivatives are wanted.
+    arrays: instead of a backward, how many of the first arguments are floating arrays: the backward
+    is made, `.backward`. The definition runs where a back end has no twin.
 
     Raises ValueError for a second operation of the same module and name.
 
@@ -111,15 +124,20 @@ def operation(definition: F | None = None, *, backward: Callable[..., Any] | Non
     6
     """
     if definition is None:
-        return partial(_marked, backward=backward)
-    return _marked(definition, None)
+        return partial(_marked, backward=backward, arrays=arrays)
+    return _marked(definition)
 
 
-def _marked(definition: F, backward: Callable[..., Any] | None) -> F:
+def _marked(
+    definition: F, backward: Callable[..., Any] | None = None, arrays: int | None = None
+) -> F:
     key = f"{definition.__module__}:{definition.__qualname__}"
     if key in _definitions:
         raise ValueError(f"{key} is an operation already; one name can't stand for two")
     signature = inspect.signature(definition)
+    if arrays is not None:
+        backward = _marked(_gradient(definition, signature, arrays))
+    first = list(signature.parameters)[:arrays]
 
     @wraps(definition)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -127,6 +145,8 @@ def _marked(definition: F, backward: Callable[..., Any] | None) -> F:
         if chosen is None:
             return definition(*args, **kwargs)
         where, used = chosen
+        if arrays is not None and not _has_twin(key, where):
+            return definition(*args, **kwargs)
         twin = twin_of(key, where)
         used.add(key)
         if not any(isinstance(a, Tensor) for a in (*args, *kwargs.values())):
@@ -134,11 +154,42 @@ def _marked(definition: F, backward: Callable[..., Any] | None) -> F:
         given = signature.bind(*args, **kwargs)
         if not recording():
             return twin(**{n: value(a) for n, a in given.arguments.items()})
-        return _recorded(key, twin, _Backward(key, backward, signature, chosen), given.arguments)
+        pull_back = _Backward(key, backward, signature, chosen)
+        if arrays is not None:
+            return _recorded(key, twin, pull_back, given.arguments, first)
+        floats = [n for n, a in given.arguments.items() if _is_floating(a)]
+        return _recorded(key, twin, pull_back, given.arguments, floats)
 
     run.definition = definition  # type: ignore[attr-defined]
+    if arrays is not None:
+        run.backward = backward  # type: ignore[attr-defined]
+    if hasattr(definition, "forward"):  # a row's own function, on plain arrays
+        run.forward = definition.forward  # type: ignore[attr-defined]
     _definitions[key] = run
     return cast(F, run)
+
+
+def _gradient(definition: Any, signature: inspect.Signature, arrays: int) -> Any:
+    """backward(*arrays, g, **options) → the derivatives of Σ g·definition, a tuple of arrays."""
+    parameters = list(signature.parameters.values())
+    of_g = inspect.Parameter("g", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    taken = inspect.Signature([*parameters[:arrays], of_g, *parameters[arrays:]])
+
+    def backward(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        given = dict(taken.bind(*args, **kwargs).arguments)
+        g, inputs = given.pop("g"), [Tensor(given.pop(p.name)) for p in parameters[:arrays]]
+        return tuple(grad(definition(*inputs, **given), inputs, g))
+
+    backward.__signature__ = taken  # type: ignore[attr-defined]
+    backward.__module__ = definition.__module__
+    backward.__qualname__ = backward.__name__ = f"{definition.__qualname__}.backward"
+    backward.__doc__ = f"∂(Σ g·z)/∂a for each array a of z = {definition.__qualname__}(…)."
+    return backward
+
+
+def _has_twin(key: str, where: str) -> bool:
+    known = operations()
+    return key in known and where in known[key].twins
 
 
 def register_twins(twins: Twins) -> None:
@@ -206,15 +257,16 @@ class _Backward:
             gradients = self.function(*arrays, g, **options)
         finally:
             _chosen.reset(token)
-        found, wanted = [np.shape(d) for d in gradients], [a.shape for a in arrays]
+        found, wanted = [np.shape(d) for d in gradients], [np.shape(a) for a in arrays]
         if found != wanted:
             raise BackendError(f"{self.key}: the backward's shapes must be {wanted}, got {found}")
         return gradients
 
 
-def _recorded(key: str, twin: Twin, backward: _Backward, arguments: dict[str, Any]) -> Array:
+def _recorded(
+    key: str, twin: Twin, backward: _Backward, arguments: dict[str, Any], floats: list[str]
+) -> Array:
     """Run the twin on Tensors, and remember that its derivative is the twin of its backward."""
-    floats = [n for n, a in arguments.items() if _is_floating(a)]
     options = {n: a for n, a in arguments.items() if n not in floats}
     taken = backward.fitting(options)
 

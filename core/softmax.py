@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from core.errors import InputError
+from core.operation import operation
 from core.rows import differentiable
 from core.tensor import Array, value
 
@@ -75,6 +76,7 @@ def _cross_entropy_vjp(g: Array, z: Array, logits: Array, labels: Any) -> Array:
     return dx
 
 
+@operation(arrays=1)
 @differentiable(_cross_entropy_vjp, options=("labels",))
 def cross_entropy(logits: Any, labels: Any) -> Any:
     """−log softmax(logits)[label], in nats: logits (…, K), integer labels (…) → (…).

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from kernels.calls import Arguments, Call, Narrow, narrowed, strategy
 NEEDS = {"numba": ("numba",), "triton": ("triton", "torch")}
 INSTALL = {"numba": "pip install numba", "triton": "pip install -e '.[gpu]' (Linux)"}
 MISSION = Path(__file__).resolve().parent.parent / "docs/MISSION.md"
-_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.backward)?")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Op:
     """One operation: a row of the table.
 
     name: of the definition. mission: ids of docs/MISSION.md. definition, twins: "module:function",
-        the twins by back end.
+        the twins by back end; "module:function.backward" is an operation's gradient.
     make(rng, dims, dtype): keyword arguments of one call, drawn from a NumPy Generator; `dims` are
         integers that hypothesis draws between the bounds given here, `dtypes` what it chooses from.
     without: what a call can do without, by name, and the dims that leave it out.
@@ -93,7 +94,9 @@ class Op:
         """The definition, or the twin on back end `where`. Raises BackendError."""
         if not where:
             function = _resolve(self.definition)
-            return getattr(function, "definition", function)
+            definition: Any = getattr(function, "definition", function)
+            forward: Callable[..., Any] = getattr(definition, "forward", definition)
+            return forward
         if where not in self.twins:
             has = ", ".join(self.twins) or "none"
             raise BackendError(f"{self.name} has no {where} twin; it has {has}")
@@ -214,7 +217,7 @@ def _missing(where: str) -> list[str]:
 
 def _resolve(path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
+    function: Callable[..., Any] = attrgetter(name)(import_module(module))
     return function
 
 
@@ -238,6 +241,10 @@ FAMILIES = (
     "philox",
     "sampling",
     "diffusion",
+    "activations",
+    "normalisation",
+    "losses",
+    "recurrent",
 )
 
 

@@ -70,15 +70,13 @@ class Genzoo:
         return np.reshape(np.swapaxes(h, 1, 2), (B, T, d // 3))
 
     def lstm(self, x: Any, W: Any, U: Any, b: Any) -> Any:
-        from core.functional import sigmoid
+        from core.recurrent import lstm_gates
 
         seen, n = self.linear(x, W, b), U.shape[0]  # (B, T, 4n)
         h = c = np.zeros((len(x), n), x.dtype)
         outputs = []
         for t in range(x.shape[1]):
-            i, f, g, o = np.split(seen[:, t] + h @ U, 4, axis=-1)
-            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-            h = sigmoid(o) * np.tanh(c)
+            h, c = lstm_gates(seen[:, t] + h @ U, c)
             outputs.append(h)
         return np.stack(outputs, axis=1)
 

@@ -23,25 +23,14 @@ from numba import njit, prange
 from numba.extending import overload
 
 from core.errors import InputError
+from kernels.numerics_numba import exp64, exps, log64
 
 _SAMPLES = 24  # that go through the loop together, at most
 _FEW = 8  # samples are not worth a parallel region, which costs 50 µs
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
-_fused: dict[str, Any] = {**_how, "fastmath": {"contract"}}
 _sums: dict[str, Any] = {**_how, "fastmath": {"reassoc", "nsz", "contract"}}
-_LOG2_E = 1 / math.log(2)
-_F = [np.float32(1 / math.factorial(k)) for k in range(8)]
-_F0, _F1, _F2, _F3, _F4, _F5, _F6, _F7 = _F
-_D = [1 / math.factorial(k) for k in range(14)]
-_D2, _D3, _D4, _D5, _D6, _D7, _D8, _D9, _D10, _D11, _D12, _D13 = _D[2:]
-_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-_LN2_HIGH32, _LN2_LOW32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
-_A = [1 / (2 * k + 1) for k in range(11)]
-_A1, _A2, _A3, _A4, _A5, _A6, _A7, _A8, _A9, _A10 = _A[1:]
-_ROOT_HALF = np.float64(math.sqrt(0.5)).view(np.int64)
 _LEAST32, _LEAST64 = np.float32(1e-30).view(np.uint32), np.float64(1e-30).view(np.uint64)
 _END32, _END64 = (math.log(np.finfo(t).max) for t in (np.float32, np.float64))
-_LOG2_E32, _MOST32 = np.float32(_LOG2_E), np.float32(87)
 
 
 # Where a positive number stands among its like, as one unsigned integer: below 1e-30 is above all.
@@ -72,75 +61,6 @@ def _order_of(x: Any) -> Any:
     return run
 
 
-# e^x and log x, from polynomials that SIMD can evaluate
-
-
-@njit(**_fused)
-def _exp32(x: Any) -> Any:
-    """e^x for float32; relative error < 2 eps on [−87, 87], constant beyond."""
-    y = min(max(x, -_MOST32), _MOST32)
-    k = np.rint(y * _LOG2_E32)
-    r = (y - k * _LN2_HIGH32) - k * _LN2_LOW32
-    e = _F0 + r * (_F1 + r * (_F2 + r * (_F3 + r * (_F4 + r * (_F5 + r * (_F6 + r * _F7))))))
-    two_to_k = np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return e * two_to_k
-
-
-@njit(**_fused)
-def _exp64(x: Any) -> Any:
-    """e^x for float64; relative error < 2 eps on [−708, 708], constant beyond."""
-    y = min(max(x, -708.0), 708.0)
-    k = np.rint(y * _LOG2_E)
-    r = (y - k * _LN2_HIGH) - k * _LN2_LOW
-    e = _D8 + r * (_D9 + r * (_D10 + r * (_D11 + r * (_D12 + r * _D13))))
-    e = _D2 + r * (_D3 + r * (_D4 + r * (_D5 + r * (_D6 + r * (_D7 + r * e)))))
-    two_to_k = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
-    return (1.0 + r * (1.0 + r * e)) * two_to_k
-
-
-@njit(**_fused)
-def _log64(x: Any) -> Any:
-    """log x for finite, normal float64 x > 0, from m = x / 2^k in [√½, √2); error < 2 ulp.
-
-    log m = 2 artanh z, z = (m − 1) / (m + 1).
-    """
-    bits = np.float64(x).view(np.int64)
-    k = (bits - _ROOT_HALF) >> 52
-    m = np.int64(bits - (k << 52)).view(np.float64)
-    z = (m - 1.0) / (m + 1.0)
-    w, exponent = z * z, np.float64(k)
-    a = _A6 + w * (_A7 + w * (_A8 + w * (_A9 + w * _A10)))
-    a = _A1 + w * (_A2 + w * (_A3 + w * (_A4 + w * (_A5 + w * a))))
-    return exponent * _LN2_HIGH + (2.0 * z + (2.0 * z * w * a + exponent * _LN2_LOW))
-
-
-@njit(**_fused)
-def _exps32(a: Any, e: Any) -> None:
-    for k in range(a.size):
-        e[k] = _exp32(-a[k])
-
-
-@njit(**_fused)
-def _exps64(a: Any, e: Any) -> None:
-    for k in range(a.size):
-        e[k] = _exp64(-a[k])
-
-
-def exps(a: Any, e: Any) -> None:
-    """e = exp(−a), elementwise, from inside compiled code."""
-    raise NotImplementedError
-
-
-@overload(exps)
-def _exps(a: Any, e: Any) -> Any:
-    which = _exps32 if a.dtype == numba.float32 else _exps64
-
-    def run(a: Any, e: Any) -> None:
-        which(a, e)
-
-    return run
-
-
 @njit(**_how)
 def _reaches(u: Any) -> Any:
     """log(u / (1 − u)) in float64: u < σ(l) where that is < l, and no exponential has to wait.
@@ -151,7 +71,7 @@ def _reaches(u: Any) -> Any:
     for s in range(len(u)):
         for i in range(u.shape[1]):
             v = np.float64(u[s, i])
-            reach[s, i] = _log64(v / (1.0 - v)) if v > 0.0 else least
+            reach[s, i] = log64(v / (1.0 - v)) if v > 0.0 else least
     return reach
 
 
@@ -160,7 +80,7 @@ def _probabilities(p: Any) -> None:
     """p = σ(p), in float64 up to the last rounding."""
     for s in range(len(p)):
         for i in range(p.shape[1]):
-            p[s, i] = 1.0 / (1.0 + _exp64(-np.float64(p[s, i])))
+            p[s, i] = 1.0 / (1.0 + exp64(-np.float64(p[s, i])))
 
 
 @njit(**_sums)

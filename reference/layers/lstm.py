@@ -9,8 +9,9 @@ import numpy as np
 from core import Array
 from core.checks import shaped, whole
 from core.errors import InputError
-from core.functional import linear, sigmoid
+from core.functional import linear
 from core.random import Generator
+from core.recurrent import lstm_gates
 from reference.layers.initial import normal_weight, zeros
 
 State = tuple[Array, Array]
@@ -56,9 +57,8 @@ class LSTMCell:
         x = shaped("x", x, ("B", self.n_in), self.W.dtype)
         h, c = self._checked(state, len(x))
         gates = linear(x, self.W, self.b) + h @ self.U  # (B, 4 n_out)
-        i, f, g, o = np.split(gates, 4, axis=-1)  # (B, n_out) each
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        return sigmoid(o) * np.tanh(c), c
+        h, c = lstm_gates(gates, c)
+        return h, c
 
     def _checked(self, state: Any, B: int) -> State:
         if not isinstance(state, tuple) or len(state) != 2:

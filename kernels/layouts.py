@@ -1,0 +1,25 @@
+"""Drawn arrays whose memory lies in any way that a caller's may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def laid(rng: np.random.Generator, x: Any) -> Any:
+    """The same values: in order, with axes permuted in memory, or as every other entry of more."""
+    how = rng.integers(4) if x.ndim else 0
+    if how == 1:
+        axes = rng.permutation(x.ndim)
+        return np.ascontiguousarray(x.transpose(axes)).transpose(np.argsort(axes))
+    if how == 2:
+        return np.repeat(x, 2, axis=-1)[..., ::2]
+    if how == 3:
+        return np.flip(np.ascontiguousarray(np.flip(x, 0)), 0)
+    return x
+
+
+def normal(rng: np.random.Generator, dtype: str, *shape: int, scale: float = 1.0) -> Any:
+    """Normal numbers, laid in any way."""
+    return laid(rng, (scale * rng.normal(size=shape)).astype(dtype))

@@ -1,0 +1,183 @@
+"""Training on twins: networks against the definition, threads, and what is refused."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import Tensor, backend, grad
+from core import functional as F
+from core.errors import BackendError, InputError
+from core.recurrent import lstm_gates
+from kernels import OPS, sharing
+
+SEEDS = st.integers(0, 2**31)
+ROWS = [
+    op for op in OPS.values() if "backward" not in op.name and f"{op.name}_backward" in OPS
+    and not op.name.startswith("masked")
+]  # fmt: skip
+
+
+def marked(op: Any) -> Any:
+    """The operation itself."""
+    return {"lstm_gates": lstm_gates}.get(op.name) or getattr(F, op.name)
+
+
+def arrays_first(op: Any, seed: int, dtype: str) -> tuple[list[Any], dict[str, Any], Any]:
+    """Floating arguments, the others, and a g, of a drawn call of the backward."""
+    arguments = dict(OPS[f"{op.name}_backward"].draw(seed, (dtype,)).arguments)
+    g = arguments.pop("g")
+    floats = [a for a in arguments.values() if getattr(a, "dtype", np.dtype(int)).kind == "f"]
+    rest = {k: a for k, a in arguments.items() if not any(a is x for x in floats)}
+    return floats, rest, g
+
+
+@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+def test_on_tensors_the_twins_run_and_are_recorded(op: Any):
+    @given(seed=SEEDS, dtype=st.sampled_from(["float32", "float64"]))
+    def holds(seed: int, dtype: str) -> None:
+        floats, rest, g = arrays_first(op, seed, dtype)
+        leaves = [Tensor(a) for a in floats]
+        with backend("numba") as used:
+            y = marked(op)(*leaves, **rest)
+        assert y.dtype == dtype
+        found = grad(y, leaves, g)  # also outside `backend`
+        own = OPS[f"{op.name}_backward"].load("numba")(*floats, g, **rest)
+        assert used == {op.definition, f"{op.definition}.backward"}
+        for a, b in zip(found, own, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    holds()
+
+
+@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+def test_a_second_derivative_is_refused_in_one_line(op: Any):
+    floats, rest, g = arrays_first(op, 3, "float64")
+    leaves = [Tensor(a) for a in floats]
+    with backend("numba"):
+        y = marked(op)(*leaves, **rest)
+    with pytest.raises(BackendError, match=f"{op.name} has a first derivative only") as caught:
+        y.backward(g, create_graph=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+def test_where_a_back_end_has_no_twin_the_definition_runs(op: Any):
+    floats, rest, _ = arrays_first(op, 3, "float64")
+    with backend("triton") as used:
+        y = marked(op)(*floats, **rest)
+    np.testing.assert_array_equal(y, marked(op)(*floats, **rest))
+    assert not used
+
+
+def test_one_thread_and_two_give_the_same_bits(monkeypatch: pytest.MonkeyPatch):
+    """Every twin on sizes of many runs, which are forced onto two threads."""
+    monkeypatch.setattr(sharing, "_WORTH", 0)
+    monkeypatch.setattr(sharing, "CHUNK", 64)
+    for op in (OPS[n] for row in ROWS for n in (row.name, f"{row.name}_backward")):
+        for seed in range(20):
+            arguments = op.draw(seed).arguments
+            found = []
+            for threads in (1, 2):
+                monkeypatch.setattr(numba, "get_num_threads", lambda n=threads: n)
+                found.append(op.load("numba")(**arguments))
+            for a, b in zip(*(f if isinstance(f, tuple) else (f,) for f in found), strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=op.name)
+
+
+def test_what_a_thread_raises_is_raised(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sharing, "_WORTH", 0)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 2)
+
+    def kernel(x: Any) -> None:
+        if x[0] > 0:
+            raise ZeroDivisionError
+
+    x = np.zeros((4 * sharing.CHUNK, 1))
+    x[-sharing.CHUNK] = 1
+    with pytest.raises(ZeroDivisionError):
+        sharing.share(kernel, [x])
+
+
+@given(seed=SEEDS, shape=st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_flat_goes_along_the_memory(seed: int, shape: list[int]):
+    """Of an array in any order: what is beside in memory is beside in `flat`."""
+    rng = np.random.default_rng(seed)
+    axes = rng.permutation(len(shape))
+    x = rng.normal(size=shape).transpose(axes)
+    z = np.empty_like(x)
+    view = sharing.flat(z, x)
+    assert np.shares_memory(view, z)
+    view[...] = sharing.flat(x, x)
+    np.testing.assert_array_equal(z, x)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda x: F.gelu(x.astype(np.float16)), "x must be float32 or float64, got float16"),
+        (lambda x: F.layer_norm(x, x[0], np.ones(3)), "gamma must be float32 or .*|beta must"),
+        (lambda x: F.group_norm(x, x[0], x[0], 2), "x must have a multiple of 2 channels, got 3"),
+        (lambda x: F.cross_entropy(x, np.array([0, 3])), r"labels must lie in 0 … 2, got 0 … 3"),
+        (lambda x: F.cross_entropy(x, np.zeros(2)), "labels must be integers, got float64"),
+    ],
+)
+def test_bad_input_is_named(call: Any, said: str):
+    x = np.ones((2, 3), np.float32)
+    with backend("numba"), pytest.raises(InputError, match=said):
+        call(x)
+
+
+def test_a_mark_makes_the_gradients_signature():
+    """The arrays, then g, then the options."""
+    assert [*inspect.signature(F.cross_entropy.backward).parameters] == ["logits", "g", "labels"]
+
+
+# A small network
+
+
+def network(leaves: Any, ids: Any, labels: Any, pixels: Any) -> Any:
+    """Every function with a twin, on the way to one number."""
+    h = F.embedding(ids, leaves["table"])  # (B, T, 8)
+    h = F.layer_norm(h, leaves["gain"], leaves["shift"])
+    h = F.gelu(F.linear(h, leaves["W"], leaves["b"]))  # (B, T, 8)
+    state = np.zeros((len(ids), 2), h.dtype)
+    for t in range(ids.shape[1]):
+        hidden, state = lstm_gates(h[:, t], state)
+    images = np.reshape(h, (len(ids), 4, -1, 2))
+    images = F.silu(F.group_norm(images, leaves["gain"][:4], leaves["shift"][:4], 2))
+    logits = F.linear(np.concatenate([hidden, state], axis=-1), leaves["V"], leaves["c"])
+    own = np.mean(F.cross_entropy(logits, labels))
+    return own - np.mean(F.bernoulli_log_prob(pixels, np.sum(images, axis=(1, 2))))
+
+
+@given(seed=SEEDS, dtype=st.sampled_from([np.float32, np.float64]))
+def test_a_network_of_twins_has_the_definitions_gradients(seed: int, dtype: Any):
+    """At most twice the definition's own error against float64, and a floor."""
+    rng = np.random.default_rng(seed)
+    B, T = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    shapes = {"table": (5, 8), "gain": (8,), "shift": (8,), "W": (8, 8), "b": (8,), "V": (4, 3),
+              "c": (3,)}  # fmt: skip
+    values = {k: rng.normal(size=shape).astype(dtype) for k, shape in shapes.items()}
+    data = (rng.integers(0, 5, (B, T)), rng.integers(0, 3, B), rng.integers(0, 2, (B, 2)))
+
+    def gradients(dtype: Any, where: str | None) -> list[Any]:
+        leaves = {k: Tensor(v.astype(dtype)) for k, v in values.items()}
+        with backend(where) as used:
+            loss = network(leaves, data[0], data[1], data[2].astype(dtype))
+            found = grad(loss, list(leaves.values()))
+        assert len(used) == (14 if where else 0)
+        return found
+
+    truth = gradients(np.float64, None)
+    eps = np.finfo(dtype).eps
+    for a, b, t in zip(gradients(dtype, None), gradients(dtype, "numba"), truth, strict=True):
+        assert b.dtype == dtype
+        size = max(1.0, np.abs(t).max())
+        assert np.abs(b - t).max() <= 2 * np.abs(a - t).max() + 50 * eps * size
