@@ -187,6 +187,77 @@ def test_every_dependency_is_pinned():
     assert not missing
 
 
+def foreign(source: str) -> set[str]:
+    """Top-level names that a module imports and that are neither ours nor Python's."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {n.split(".")[0] for n in names} - set(ROOMS) - sys.stdlib_module_names
+
+
+def unknown_to_mypy(imported: set[str], hook: str, overrides: list[dict[str, Any]]) -> set[str]:
+    """Imports that are neither installed for the hook nor excused from being there."""
+    excused = {
+        m for rule in overrides if rule.get("ignore_missing_imports") for m in rule["module"]
+    }
+    (line,) = re.findall(r"\[(mypy==.*)\]", hook)
+    installed = {*re.findall(r"([\w-]+)==", line), "PIL"}  # which matplotlib brings along
+    return {n for n in imported if n not in installed and not {n, f"{n}.*"} & excused}
+
+
+def test_mypy_finds_what_it_follows_in_a_fresh_clone():
+    """The hook and `make lint` have environments with less in them than that of the tests."""
+    mypy = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    imported = {
+        name
+        for room in mypy["files"]
+        for path in (ROOT / room).rglob("*.py")
+        for name in foreign(path.read_text())
+    }
+    hook = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert {"numpy", "hypothesis", "torch"} <= imported
+    assert not unknown_to_mypy(imported, hook, mypy["overrides"])
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    used = re.findall(r"(?:mypy|ruff|numpy|typer|rich|matplotlib)==[\d.]+", hook)
+    assert len(used) >= 6
+    assert not set(used) - set(pins)
+    assert unknown_to_mypy({"numpy", "pandas"}, hook, mypy["overrides"]) == {"pandas"}
+
+
+def test_pages_point_at_what_is_there():
+    """Every relative link, and every path that a page or a docstring names."""
+    example = "log_sums"  # CONTRIBUTING's new family, which its readers make
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        missing = broken_links(path.parent, path.read_text(encoding="utf-8"))
+        assert not [m for m in missing if example not in m], path
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            missing = broken_paths(path.read_text(encoding="utf-8"))
+            assert not [m for m in missing if example not in m], path
+
+
+def broken_links(folder: Path, page: str) -> list[str]:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page)
+    local = [target for target in targets if "://" not in target]
+    return [t for t in local if not (folder / t).exists()] + broken_paths(page)
+
+
+def broken_paths(text: str) -> list[str]:
+    """Such as a/b.py in the rooms or docs: a pattern with <…> or * is none."""
+    rooms = "|".join((*ROOMS, "docs"))
+    named = re.findall(rf"(?<![\w/.-])((?:{rooms})(?:/[\w-]+)+\.(?:py|md|json|png))", text)
+    return [name for name in named if not (ROOT / name).exists()]
+
+
+def test_a_link_to_nowhere_would_be_seen():
+    gone = "core/" + "gone.py"
+    page = f"[a](README.md#use-it) [b]({gone}) and `{gone}`, [c](https://example.org/x)"
+    assert broken_links(ROOT, page) == [gone, gone, gone]
+
+
 def test_readme_commands_are_make_targets():
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"make ([a-z-]+)", readme))
