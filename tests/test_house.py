@@ -248,7 +248,7 @@ def broken_links(folder: Path, page: str) -> list[str]:
 def broken_paths(text: str) -> list[str]:
     """Such as a/b.py in the rooms or docs: a pattern with <…> or * is none."""
     rooms = "|".join((*ROOMS, "docs"))
-    named = re.findall(rf"(?<![\w/.-])((?:{rooms})(?:/[\w-]+)+\.(?:py|md|json|png))", text)
+    named = re.findall(rf"(?<![\w/.-])((?:{rooms})(?:/[\w-]+)+\.(?:py|md))", text)
     return [name for name in named if not (ROOT / name).exists()]
 
 
