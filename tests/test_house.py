@@ -146,6 +146,13 @@ def test_reference_names_no_twin_not_even_as_a_string():
         assert not re.search(r"[\"']kernels[.:\"']|kernels\.", path.read_text()), path
 
 
+def test_models_take_densities_and_divergences_from_core():
+    """What core.distributions proves is what the pages use."""
+    line = "from core.distributions import Normal"
+    users = {p.stem for p in (ROOT / "reference").rglob("*.py") if line in p.read_text()}
+    assert {"ddpm", "vae", "gaussian_naive_bayes", "kernel_naive_bayes"} <= users
+
+
 def test_importing_is_light():
     code = f"import sys, core, reference; print(sorted({HEAVY!r} & set(sys.modules)))"
     out = subprocess.run(

@@ -18,8 +18,9 @@ import numpy as np
 
 from core import Array
 from core.checks import number, numbers
+from core.distributions import Normal
 from core.errors import InputError
-from core.functional import normal_log_prob, one_hot
+from core.functional import one_hot
 from core.random import normal
 from reference.counting.frequencies import fitted
 from reference.counting.naive_bayes import NaiveBayes
@@ -65,8 +66,8 @@ class GaussianNaiveBayes(NaiveBayes):
     def log_likelihood(self, x: Array) -> Array:
         """log p(x | y) in nats (B, classes), of real x (B, dim)."""
         x = self._read(x)
-        classes = zip(self.mean, 0.5 * np.log(self.variance()), strict=True)
-        return np.stack([normal_log_prob(x, mu, s).sum(axis=1) for mu, s in classes], axis=1)
+        classes = zip(self.mean, np.sqrt(self.variance()), strict=True)
+        return np.stack([Normal(mu, s).log_prob(x).sum(axis=1) for mu, s in classes], axis=1)
 
     def _read(self, x: Array) -> Array:
         return numbers(x, self.dim).astype(np.float64)

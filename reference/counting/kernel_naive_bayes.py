@@ -18,8 +18,9 @@ import numpy as np
 
 from core import Array
 from core.checks import number, numbers, some, whole
+from core.distributions import Normal
 from core.errors import InputError
-from core.functional import logsumexp, normal_log_prob
+from core.functional import logsumexp
 from core.random import normal, uniform
 from reference.counting.naive_bayes import NaiveBayes
 
@@ -64,9 +65,9 @@ class KernelNaiveBayes(NaiveBayes):
     def _log_density(self, x: Array, seen: Array) -> Array:
         if len(seen) == 0:
             return np.full(len(x), -np.inf)
-        log_h, total = math.log(self.bandwidth), np.zeros(len(x))
+        total = np.zeros(len(x))
         for x_j, seen_j in zip(x.T, seen.T, strict=True):
-            bumps = normal_log_prob(x_j[:, None], seen_j, log_h)  # (B, n_y)
+            bumps = Normal(seen_j, self.bandwidth).log_prob(x_j[:, None])  # (B, n_y)
             total += logsumexp(bumps, axis=1) - math.log(len(seen))
         return total
 

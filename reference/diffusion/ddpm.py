@@ -30,7 +30,7 @@ import numpy as np
 
 from core import Array
 from core.checks import float_dtype, one_of, real, some, whole
-from core.functional import normal_kl, normal_log_prob
+from core.distributions import Normal, kl_divergence
 from core.model import Described, draws
 from core.random import Generator, checked_generator, normal
 from reference.diffusion.decoder import discretised_log_prob
@@ -129,17 +129,17 @@ class DDPM(Described):
     def prior_kl(self, x: Any) -> Array:
         """L_T, (B,)."""
         alpha_bar = float(self.schedule.alpha_bar[-1])
-        kl = normal_kl(math.sqrt(alpha_bar) * x, 0.5 * math.log(1 - alpha_bar))
-        return np.sum(kl, axis=1)
+        q = Normal(math.sqrt(alpha_bar) * x, math.sqrt(1 - alpha_bar))  # Eq. 4
+        return np.sum(kl_divergence(q, Normal(0.0, 1.0)), axis=1)
 
     def step_kl(self, x: Any, t: int, rng: Generator) -> Array:
         """L_{t−1} for t ≥ 2, (B,), at one draw of x_t."""
         x_t = self.schedule.add_noise(x, rng.normal(x.shape, dtype=self.dtype), t)
-        mu_tilde, beta_tilde = self.schedule.posterior(x, x_t, t)
+        mu_tilde, beta_tilde = self.schedule.posterior(x, x_t, t)  # Eq. 6
         mu, _ = self.schedule.posterior(self.x_0(x_t, t), x_t, t)  # Eq. 11
         variance = float(self.schedule.beta[t]) if self.variance == "beta" else beta_tilde
-        kl = normal_kl(mu_tilde, 0.5 * math.log(beta_tilde), mu, 0.5 * math.log(variance))
-        return np.sum(kl, axis=1)
+        q, p = Normal(mu_tilde, math.sqrt(beta_tilde)), Normal(mu, math.sqrt(variance))
+        return np.sum(kl_divergence(q, p), axis=1)
 
     def log_decoder(self, x: Any, rng: Generator) -> Array:
         """−L_0 = log p_θ(x_0 | x_1), (B,), at one draw of x_1; Eq. 13 if the data have levels.
@@ -150,7 +150,7 @@ class DDPM(Described):
         mu, _ = self.schedule.posterior(self.x_0(x_1, 1), x_1, 1)
         sigma = math.sqrt(self.schedule.beta[1])
         if self.levels is None:
-            return np.sum(normal_log_prob(x, mu, math.log(sigma)), axis=1)
+            return np.sum(Normal(mu, sigma).log_prob(x), axis=1)
         return np.sum(discretised_log_prob(x, mu, sigma, self.levels), axis=1)
 
     @draws

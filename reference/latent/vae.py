@@ -28,7 +28,8 @@ import numpy as np
 from core import Array, no_grad
 from core.checks import binary, float_dtype, number, some, whole
 from core.checks import sizes as widths
-from core.functional import bernoulli_log_prob, logsumexp, normal_log_prob, relu, sigmoid
+from core.distributions import Normal
+from core.functional import bernoulli_log_prob, logsumexp, relu, sigmoid
 from core.model import Described, draws
 from core.random import Generator, checked_generator, normal, uniform
 from reference.layers import MLP
@@ -112,8 +113,8 @@ class VAE(Described):
         drawn = [rng.normal(shape, dtype=self.dtype) for _ in range(len(x))]
         epsilon = np.array(drawn, self.dtype).reshape(len(x), *shape).swapaxes(0, 1)
         z = reparametrise(mu, log_var, epsilon)  # (k, B, latent)
-        log_p_z = np.sum(normal_log_prob(z, 0.0, 0.0), axis=-1)  # (k, B)
-        log_q_z = np.sum(normal_log_prob(z, mu, 0.5 * log_var), axis=-1)
+        p_z, q_z = Normal(0.0, 1.0), Normal(mu, np.exp(0.5 * log_var))
+        log_p_z, log_q_z = (np.sum(d.log_prob(z), axis=-1) for d in (p_z, q_z))  # (k, B)
         return self.log_likelihood(x, z) + log_p_z - log_q_z
 
     def validation_loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
