@@ -5,7 +5,8 @@ shared memory, and when every product of float16 and bfloat16 is left to the ten
 before and after a loop are made once and cost nothing; inside one they are made every time.
 `python -m kernels.binaries all|NAME…` prints registers, shared memory, spills in loops and
 elsewhere, tensor-core instruction and its shape, products without one, instructions of the longest
-loop per (query, key) and verdict of each cell; NAME begins with its kernel, target, dtype, ….
+loop, bytes of the widest access, instructions per (query, key) and verdict of each cell; NAME
+begins with its kernel, target, dtype, …, as printed.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class Binary(NamedTuple):
     """registers a thread, bytes of shared memory, spills in loops and in all, tensor instruction.
 
     shape: of the narrowest, "64x128x16" on sm_90, else "". scalar: how many of the kernel's matrix
-    products use no tensor core. loop: instructions of the longest loop; 0 if it can't be told.
+    products use no tensor core. loop: instructions of the longest innermost loop, 0 without one.
+    access: bytes of the widest read or write of memory that a thread makes; 0 if not told.
     """
 
     registers: int
@@ -105,6 +107,7 @@ class Binary(NamedTuple):
     shape: str
     scalar: int
     loop: int
+    access: int
 
 
 def cells() -> list[Cell]:
@@ -216,7 +219,7 @@ def compiled(
         constexprs=dict(constants),
         attrs={(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n.endswith("_ptr")},
     )
-    return _read(triton.compile(source, target=target_of(target), options=dict(options)))
+    return read(triton.compile(source, target=target_of(target), options=dict(options)))
 
 
 def target_of(name: str) -> GPUTarget:
@@ -224,7 +227,8 @@ def target_of(name: str) -> GPUTarget:
     return GPUTarget("cuda", int(name[3:]), 32) if name in SMALL else TARGETS[name]
 
 
-def _read(compiled: Any) -> Binary:
+def read(compiled: Any) -> Binary:
+    """What the compiled kernel's texts tell."""
     shared, ttgir = compiled.metadata.shared, compiled.asm["ttgir"]
     scalar = len(re.findall(r"^.*\b(?:tt\.dot|warp_group_dot)\b.*#blocked.*$", ttgir, re.M))
     if "amdgcn" in compiled.asm:
@@ -234,15 +238,17 @@ def _read(compiled: Any) -> Binary:
         if not in_all:  # wherever else they may have gone
             spills = in_all = int(re.findall(r"\.vgpr_spill_count:\s*(\d+)", text)[0])
         tensor = "MFMA" if "v_mfma" in text else ""
-        return Binary(registers, shared, spills, in_all - spills, tensor, "", scalar, loop)
-    text = _disassembled(compiled.asm["cubin"])
+        return Binary(registers, shared, spills, in_all - spills, tensor, "", scalar, loop, 0)
+    text = disassembled(compiled.asm["cubin"])
     registers = int(re.findall(r"REG:(\d+)", text)[-1])
     tensor = next((name for name in ("HGMMA", "HMMA") if name in text), "")
     shapes = re.findall(r"HGMMA\.(64x(\d+)x\d+)", text)
     shape = min(shapes, key=lambda found: int(found[1]))[0] if shapes else ""
     # LOCAL and STACK tell neither how many registers are spilled nor where: the stores do.
     spills, in_all, loop = in_loops(text, _NVIDIA_LABEL, _NVIDIA_BRANCH, _NVIDIA_SPILL)
-    return Binary(registers, shared, spills, in_all - spills, tensor, shape, scalar, loop)
+    widths = [int(bits) // 8 for bits in re.findall(r"\b(?:LDG|STG)\.E\.(64|128)\b", text)]
+    access = max(widths, default=4)
+    return Binary(registers, shared, spills, in_all - spills, tensor, shape, scalar, loop, access)
 
 
 _NVIDIA_LABEL, _NVIDIA_BRANCH = r"/\*([0-9a-f]{4,})\*/", r"\bBRA\S*\s[^;]*?0x([0-9a-f]+)"
@@ -272,7 +278,7 @@ def in_loops(text: str, label: str, branch: str, spill: str) -> tuple[int, int, 
     return inside, len(spilling), max((b - a + 1 for a, b in inner), default=0)
 
 
-def _disassembled(cubin: bytes) -> str:
+def disassembled(cubin: bytes) -> str:
     """Use of registers and stack, and the instructions."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -293,6 +299,8 @@ def fault(cell: Cell, binary: Binary) -> str:
     target, most = SMALL.get(cell.target, (cell.target, SHARED.get(cell.target, 0)))
     if binary.shared > most:
         return f"{binary.shared} bytes of shared memory, of {most}"
+    if cell.kernel == "step" and "even" in cell.variant and binary.access not in (0, 16):
+        return f"{binary.access} bytes at once, of 16"
     if cell.kernel not in ("forward", "dq", "dkv") or cell.dtype == "fp32":
         return ""
     wanted = [{"sm_80": "HMMA", "sm_90": "HGMMA", "gfx942": "MFMA"}[target]]

@@ -20,7 +20,7 @@ _limits: list[Any] = []
 
 
 @cache
-def _blas() -> ThreadpoolController:
+def libraries() -> ThreadpoolController:
     """Every BLAS library that is loaded."""
     return ThreadpoolController().select(user_api="blas")
 
@@ -29,7 +29,7 @@ def _blas() -> ThreadpoolController:
 def one_blas_thread() -> Iterator[None]:
     """Hold every BLAS library to one thread meanwhile, in all threads of the process."""
     with _lock:
-        _limits.append(None if _limits else _blas().limit(limits=1))
+        _limits.append(None if _limits else libraries().limit(limits=1))
     try:
         yield
     finally:

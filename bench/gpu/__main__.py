@@ -74,7 +74,7 @@ def plan(options: argparse.Namespace) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; 0 only if everything that ran is right."""
-    options = _options(arguments)
+    options = options_from(arguments)
     if options.job:
         end_with(os.getppid())
         return work(options.job, options.out, quick=options.quick)
@@ -90,7 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
     return conduct(options)
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
+def options_from(arguments: list[str] | None) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__.split("\n")[0])
     parser.add_argument("--prove", action="store_true", help="only prove")
     parser.add_argument("--time", action="store_true", help="only time")
@@ -131,7 +132,7 @@ def run_group(group: Group, folder: Path, seconds: float, quick: bool) -> Iterat
         return
     begun = time.monotonic()
     outs = {job: folder / job.replace("/", "-").replace(":", "-") for job in group.jobs}
-    running = {job: _start(job, out, quick) for job, out in outs.items()}
+    running = {job: start_job(job, out, quick) for job, out in outs.items()}
     for job, process in running.items():
         try:
             status = process.wait(max(begun + seconds - time.monotonic(), 0.1))
@@ -146,7 +147,8 @@ def run_group(group: Group, folder: Path, seconds: float, quick: bool) -> Iterat
             yield {"skipped": {"work": job, "why": why, "failed": not why.startswith("cut")}}
 
 
-def _start(job: str, out: Path, quick: bool) -> subprocess.Popen[bytes]:
+def start_job(job: str, out: Path, quick: bool) -> subprocess.Popen[bytes]:
+    """A process of its own for the job, which writes what it finds to `out`."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1"}
     if ":" in job:  # one of many: the others need cores as well
         environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"

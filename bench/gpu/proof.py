@@ -34,7 +34,7 @@ def steps(where: Where) -> Iterator[Proof]:
         yield f"step in place {name_of(dtype)}", partial(_check_in_place, dtype, where)
         shape, n = ((64, 40), 2) if where.small else ((256, 3, 64, 64), 50)
         yield f"{n} runs of the step {name_of(dtype)}", partial(_same_steps, shape, dtype, where, n)
-    yield "rejected: a step without noise", partial(_reject_step, where)
+    yield "rejected: a step without noise", partial(reject_step, where)
     if where.device == "cuda":
         yield "the step in a recorded graph", _check_recorded_step
         yield "the step beyond 2³¹ elements", _check_huge_step
@@ -63,7 +63,9 @@ def check_step(run: Any, dtype: Any, guided: bool, clip: float | None, where: Wh
     within("x_s", found, own, truth, dtype)
 
 
-def _reject_step(where: Where) -> None:
+def reject_step(where: Where) -> None:
+    """AssertionError unless the check reports a step without noise."""
+
     def silent(x: Any, eps: Any, other: Any, c: Any, at: Any, first: int) -> Any:
         return diffusion_step(x, eps, other, c * (torch.arange(7, device=c.device) != 4), at, first)
 

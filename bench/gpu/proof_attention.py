@@ -145,7 +145,8 @@ def _unscaled(q: Any, k: Any, v: Any, mask: Any) -> Any:
     return plain(*_clean(q, k, v), mask, scale=1.0)
 
 
-def _zero(q: Any, k: Any, v: Any, mask: Any) -> Any:
+def zeros(q: Any, k: Any, v: Any, mask: Any) -> Any:
+    """An output that nothing was written to, and the right lse."""
     out, lse = plain(*_clean(q, k, v), mask)
     return out * 0, lse
 
@@ -169,7 +170,8 @@ def _half_gradient(q: Any, k: Any, v: Any, mask: Any) -> Any:
     return plain(q, torch.where(kept, k, k.detach()), v, mask)
 
 
-def _half_lse(q: Any, k: Any, v: Any, mask: Any) -> Any:
+def half_lse(q: Any, k: Any, v: Any, mask: Any) -> Any:
+    """The right output, and lse as the inputs' dtype has it."""
     out, lse = plain(*_clean(q, k, v), mask)
     return out, lse.to(q.dtype).float()
 
@@ -198,12 +200,12 @@ def _wrong(where: Where) -> Iterator[tuple[str, Attend, Any, str]]:
     for dtype in GPU.dtypes:  # none of these is a kernel: bfloat16 is right on the CPU too
         yield "off by one", _off_by_one, dtype, "out: error"
         yield "unscaled", _unscaled, dtype, "out: error"
-        yield "zeros", _zero, dtype, "out: error"
+        yield "zeros", zeros, dtype, "out: error"
         yield "leaked NaN", _leaky, dtype, "out: NaN"
         yield "swapped key heads", _wrong_heads, dtype, "out: error"
         yield "a head missing from dk", _half_gradient, dtype, "dk: error"
         if dtype != torch.float32:
-            yield "lse in half precision", _half_lse, dtype, "lse: error"
+            yield "lse in half precision", half_lse, dtype, "lse: error"
     yield "ten bits of mantissa", _ten_bits, torch.float32, "out: error"
     if where.device == "cuda":
         yield "tf32", _tensor_cores, torch.float32, "out: error"
@@ -216,7 +218,7 @@ def reject(wrong: Attend, dtype: Any, fault: str, device: str) -> None:
     """
     for mask in (2, 8):
         made = call((33, 64), 16, mask, heads=2)
-        check_attention(_plain_of_clean, made, dtype, device)
+        check_attention(plain_of_clean, made, dtype, device)
         said = complaint(partial(check_attention, wrong, made, dtype, device))
         assert said.startswith(fault), f"{wrong.__name__} under mask {mask}: {said or 'passes'}"
 
@@ -231,11 +233,12 @@ def rejections(where: Where) -> Iterator[Proof]:
         yield f"rejected: {what}, {name_of(dtype)}", seen
     harmless = call((33, 64), 16, 2, heads=2)
     for dtype in GPU.dtypes:
-        right = partial(check_attention, _plain_of_clean, harmless, dtype, where.device)
+        right = partial(check_attention, plain_of_clean, harmless, dtype, where.device)
         yield f"accepted: the plain formula, {name_of(dtype)}", right
 
 
-def _plain_of_clean(q: Any, k: Any, v: Any, mask: Any) -> Any:
+def plain_of_clean(q: Any, k: Any, v: Any, mask: Any) -> Any:
+    """The plain formula, with no NaN to leak."""
     return plain(*_clean(q, k, v), mask)
 
 

@@ -30,7 +30,7 @@ LOG2E = math.log2(math.e)
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 DECODE_QUERIES = 16
 """So many queries or fewer are decoded: keys are split among programs."""
-_BLOCKS_OF_A_SPLIT, _MAX_SPLITS, CHUNK = 4, 64, 1024
+BLOCKS_OF_A_SPLIT, _MAX_SPLITS, CHUNK = 4, 64, 1024
 
 
 def masked_attention(
@@ -134,7 +134,7 @@ def traced_backward(
     kept = mask.start, mask.stop, mask.bits, positive, mask.sees is not None
     dq, dk, dv = attention_backward(dout, dlse, q, k, v, out, lse, *kept)
     found = (
-        _zeroed(dq * _sign(scale), mask.sees), _zeroed(dk, mask.used), _zeroed(dv, mask.used)
+        _zeroed(dq * sign_of(scale), mask.sees), _zeroed(dk, mask.used), _zeroed(dv, mask.used)
     )  # fmt: skip
     dq, dk, dv = (laid_out_as(x, dx) for x, dx in zip(given, found, strict=True))
     return dq, dk, dv
@@ -179,14 +179,15 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: DeviceMask, scale: float) -> 
 def _entering(q: Tensor, k: Tensor, v: Tensor, mask: DeviceMask, scale: float) -> Any:
     """q, k, v with 0 where a NaN could leak, and a positive scale: maxima come before scaling."""
     q, k, v = _zeroed(q, mask.sees), _zeroed(k, mask.used), _zeroed(v, mask.used)
-    return (q, k, v, scale) if scale > 0 else (q * _sign(scale), k, v, abs(scale) or 1.0)
+    return (q, k, v, scale) if scale > 0 else (q * sign_of(scale), k, v, abs(scale) or 1.0)
 
 
 def _zeroed(x: Tensor, kept: Tensor | None) -> Tensor:
     return x if kept is None else torch.where(kept, x, 0.0)
 
 
-def _sign(scale: float) -> float:
+def sign_of(scale: float) -> float:
+    """−1, 0 or 1."""
     return math.copysign(scale != 0, scale)
 
 
@@ -261,7 +262,7 @@ def n_splits(programs: int, n_k: int, multiprocessors: int) -> int:
     programs: without splits; n_k: blocks of keys. A part has a few blocks, as merging costs too.
     """
     wanted = -(-2 * multiprocessors // max(programs, 1))
-    return max(min(wanted, n_k // _BLOCKS_OF_A_SPLIT, _MAX_SPLITS), 1)
+    return max(min(wanted, n_k // BLOCKS_OF_A_SPLIT, _MAX_SPLITS), 1)
 
 
 def _merged(parts: Tensor, lse: Tensor, out: Tensor, block_d: int) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ MASK_STEPS = ["mask_batch", "mask_head"]
 
 
 @triton.jit
-def _tile(
+def tile(
     base, first, low, high, ROW: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):  # fmt: skip
@@ -35,7 +35,7 @@ def _tile(
 
 
 @triton.jit
-def _store_tile(base, offsets, x, inside, D: tl.constexpr, BLOCK_D: tl.constexpr):
+def store_tile(base, offsets, x, inside, D: tl.constexpr, BLOCK_D: tl.constexpr):
     """Rows x (rows, BLOCK_D) to their offsets, those that are inside."""
     d = tl.arange(0, BLOCK_D)
     whole = inside[:, None] & (d < D)[None, :]
@@ -74,7 +74,7 @@ def _visible(
 
 
 @triton.jit
-def _hull(start, stop, k_len, PACKED: tl.constexpr):
+def hull(start, stop, k_len, PACKED: tl.constexpr):
     """From the first to the last key that some query of the block sees; all keys if packed."""
     if PACKED:
         return k_len * 0, k_len
@@ -252,7 +252,7 @@ def forward_kernel(
         full_first, full_last = a, d
     else:
         a, full_first, full_last, d = _block_ranges(start, stop, inside, k_len, BLOCK_K)
-    low, high = _hull(start, stop, k_len, PACKED)
+    low, high = hull(start, stop, k_len, PACKED)
 
     k = _head(k_ptr, k_batch, k_head, b, h // GROUP, UNIT)
     v = _head(v_ptr, v_batch, v_head, b, h // GROUP, UNIT)
@@ -263,8 +263,8 @@ def forward_kernel(
     m = Z - float("inf")
     for n in range(_within(a, span, split), _within(d, span, split)):
         j, partial = _block(blocks, n, full_first, full_last, PACKED)
-        k_j = _tile(k, j * BLOCK_K, low, high, K_ROW, D, BLOCK_K, BLOCK_D)
-        v_j = _tile(v, j * BLOCK_K, low, high, V_ROW, D, BLOCK_K, BLOCK_D)
+        k_j = tile(k, j * BLOCK_K, low, high, K_ROW, D, BLOCK_K, BLOCK_D)
+        v_j = tile(v, j * BLOCK_K, low, high, V_ROW, D, BLOCK_K, BLOCK_D)
         s = tl.dot(q, tl.trans(k_j), input_precision="ieee")
         if partial:
             seen = _visible(rows, j * BLOCK_K, start, stop, bits, inside, k_len, BLOCK_K, PACKED)
@@ -285,7 +285,7 @@ def forward_kernel(
     tl.store(lse_ptr + place, lse, mask=inside)
     out = _head(out_ptr, out_batch, out_head, b, h, UNIT) + split.to(tl.int64) * out_split * UNIT
     place = member.to(tl.int64) * out_head * UNIT + rows.to(tl.int64) * OUT_ROW
-    _store_tile(out, place, acc, inside, D, BLOCK_D)
+    store_tile(out, place, acc, inside, D, BLOCK_D)
 
 
 @triton.jit
@@ -357,13 +357,13 @@ def dq_kernel(
         full_first, full_last = a, d
     else:
         a, full_first, full_last, d = _block_ranges(start, stop, inside, k_len, BLOCK_K)
-    low, high = _hull(start, stop, k_len, PACKED)
+    low, high = hull(start, stop, k_len, PACKED)
 
     first = block * BLOCK_Q
     out = _head(out_ptr, out_batch, out_head, b, h, UNIT)
-    out = _tile(out, first, 0, q_len, OUT_ROW, D, BLOCK_Q, BLOCK_D)
+    out = tile(out, first, 0, q_len, OUT_ROW, D, BLOCK_Q, BLOCK_D)
     dout = _head(dout_ptr, dout_batch, dout_head, b, h, UNIT)
-    dout = _tile(dout, first, 0, q_len, DOUT_ROW, D, BLOCK_Q, BLOCK_D)
+    dout = tile(dout, first, 0, q_len, DOUT_ROW, D, BLOCK_Q, BLOCK_D)
     place = head * q_len + rows
     dlse = tl.load(dlse_ptr + place, mask=inside, other=0.0) * LOG2E
     delta = tl.sum(out.to(tl.float32) * dout.to(tl.float32), 1) - dlse
@@ -372,13 +372,13 @@ def dq_kernel(
     k = _head(k_ptr, k_batch, k_head, b, h // GROUP, UNIT)
     v = _head(v_ptr, v_batch, v_head, b, h // GROUP, UNIT)
     q = _head(q_ptr, q_batch, q_head, b, h, UNIT)
-    q = _tile(q, first, 0, q_len, Q_ROW, D, BLOCK_Q, BLOCK_D)
+    q = tile(q, first, 0, q_len, Q_ROW, D, BLOCK_Q, BLOCK_D)
     lse = tl.load(lse_ptr + place, mask=inside, other=0.0)
     dq = tl.zeros([BLOCK_Q, BLOCK_D], tl.float32)
     for n in range(a, d):
         j, partial = _block(blocks, n, full_first, full_last, PACKED)
-        k_j = _tile(k, j * BLOCK_K, low, high, K_ROW, D, BLOCK_K, BLOCK_D)
-        v_j = _tile(v, j * BLOCK_K, low, high, V_ROW, D, BLOCK_K, BLOCK_D)
+        k_j = tile(k, j * BLOCK_K, low, high, K_ROW, D, BLOCK_K, BLOCK_D)
+        v_j = tile(v, j * BLOCK_K, low, high, V_ROW, D, BLOCK_K, BLOCK_D)
         s = tl.dot(q, tl.trans(k_j), input_precision="ieee")
         dp = tl.dot(dout, tl.trans(v_j), input_precision="ieee")
         ds = tl.exp2(s * scale - lse[:, None]) * (dp - delta[:, None])
@@ -387,7 +387,7 @@ def dq_kernel(
             ds = tl.where(seen, ds, 0.0)
         dq = tl.dot(ds.to(k_j.dtype), k_j, dq, input_precision="ieee")
     dq_at = _head(dq_ptr, dq_batch, dq_head, b, h, UNIT)
-    _store_tile(dq_at, rows.to(tl.int64) * DQ_ROW, dq * dq_scale, inside, D, BLOCK_D)
+    store_tile(dq_at, rows.to(tl.int64) * DQ_ROW, dq * dq_scale, inside, D, BLOCK_D)
 
 
 @triton.jit(
@@ -418,9 +418,9 @@ def dkv_kernel(
     first = block * BLOCK_K
     keys = first + tl.arange(0, BLOCK_K)
     k = _head(k_ptr, k_batch, k_head, b, h_kv, UNIT)
-    k = _tile(k, first, 0, k_len, K_ROW, D, BLOCK_K, BLOCK_D)
+    k = tile(k, first, 0, k_len, K_ROW, D, BLOCK_K, BLOCK_D)
     v = _head(v_ptr, v_batch, v_head, b, h_kv, UNIT)
-    v = _tile(v, first, 0, k_len, V_ROW, D, BLOCK_K, BLOCK_D)
+    v = tile(v, first, 0, k_len, V_ROW, D, BLOCK_K, BLOCK_D)
     dk = tl.zeros([BLOCK_K, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_K, BLOCK_D], tl.float32)
     for member in range(GROUP):
@@ -441,8 +441,8 @@ def dkv_kernel(
             i, partial = _block(blocks, n, full_first, full_last, PACKED)
             rows = i * BLOCK_Q + tl.arange(0, BLOCK_Q)
             inside = rows < q_len
-            q_i = _tile(q, i * BLOCK_Q, 0, q_len, Q_ROW, D, BLOCK_Q, BLOCK_D)
-            dout_i = _tile(dout, i * BLOCK_Q, 0, q_len, DOUT_ROW, D, BLOCK_Q, BLOCK_D)
+            q_i = tile(q, i * BLOCK_Q, 0, q_len, Q_ROW, D, BLOCK_Q, BLOCK_D)
+            dout_i = tile(dout, i * BLOCK_Q, 0, q_len, DOUT_ROW, D, BLOCK_Q, BLOCK_D)
             lse = tl.load(lse_ptr + place + rows, mask=inside, other=0.0)
             delta = tl.load(delta_ptr + place + rows, mask=inside, other=0.0)
             s = tl.dot(k, tl.trans(q_i), input_precision="ieee")
@@ -458,5 +458,5 @@ def dkv_kernel(
     inside = keys < k_len
     dk_at = _head(dk_ptr, dk_batch, dk_head, b, h_kv, UNIT)
     dv_at = _head(dv_ptr, dv_batch, dv_head, b, h_kv, UNIT)
-    _store_tile(dk_at, keys.to(tl.int64) * DK_ROW, dk * dk_scale, inside, D, BLOCK_D)
-    _store_tile(dv_at, keys.to(tl.int64) * DV_ROW, dv, inside, D, BLOCK_D)
+    store_tile(dk_at, keys.to(tl.int64) * DK_ROW, dk * dk_scale, inside, D, BLOCK_D)
+    store_tile(dv_at, keys.to(tl.int64) * DV_ROW, dv, inside, D, BLOCK_D)

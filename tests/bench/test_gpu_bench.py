@@ -155,7 +155,7 @@ WRITES = 'import sys, time; f = open(sys.argv[1], \'w\'); f.write(\'{"rows": {"w
 def test_a_process_that_hangs_or_dies_leaves_what_it_found(
     command, why, right, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(gpu, "_start", started(command))
+    monkeypatch.setattr(gpu, "start_job", started(command))
     monkeypatch.setattr(gpu, "LEAST", 0)
     found = {"ceilings": {}, "proof": [], "rows": [], "skipped": []}
     gpu.gather(found, gpu.run_group(gpu.Group("attention", ("attention",), 60), tmp_path, 4, True))
@@ -169,7 +169,7 @@ def test_what_a_process_started_ends_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "LEAST", 0)
     child = "import subprocess as s, sys, time; p = s.Popen(['sleep', '60']);"
     child += " open(sys.argv[1] + '.pid', 'w').write(str(p.pid)); time.sleep(60)"
-    monkeypatch.setattr(gpu, "_start", started(child))
+    monkeypatch.setattr(gpu, "start_job", started(child))
     list(gpu.run_group(gpu.Group("g", ("job",), 60), tmp_path, 2, True))
     state = Path(f"/proc/{(tmp_path / 'job.pid').read_text()}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
@@ -222,14 +222,14 @@ def test_a_peer_that_fails_at_the_second_call_is_left_out_and_no_cell_is_lost():
 def test_groups_share_the_minutes(capsys):
     minutes = {"--prove": 5, "--time": 9, "": 9, "--smoke": 3, "--tune": 9}
     for option, most in minutes.items():
-        options = gpu._options([option] if option else [])
+        options = gpu.options_from([option] if option else [])
         chosen = gpu.groups(options)
         assert sum(g.seconds for g in chosen) <= min(60 * most, 60 * options.minutes)
         assert gpu.main([*([option] if option else []), "--plan"]) == 0
         *lines, total = capsys.readouterr().out.splitlines()
         assert [line.split()[0] for line in lines] == [g.name for g in chosen]
         assert total.split()[-2] == str(sum(g.seconds for g in chosen))
-    assert [g.seconds for g in gpu.groups(gpu._options([])) if g.name == "attention"] == [360]
+    assert [g.seconds for g in gpu.groups(gpu.options_from([])) if g.name == "attention"] == [360]
     left = list(gpu.run_group(gpu.Group("step", ("step",), 60), Path(), 5, False))
     assert left == [{"skipped": {"work": "step", "why": "no time left"}}]
 
@@ -249,12 +249,12 @@ def test_results_are_the_documented_ones(tmp_path):
 def test_a_whole_run_writes_after_each_group(fault, status, tmp_path, monkeypatch, capsys):
     line = json.dumps({"proof": {"work": "a", **fault}})
     monkeypatch.setattr(
-        gpu, "_start", started(f"import sys; open(sys.argv[1], 'w').write({line!r})")
+        gpu, "start_job", started(f"import sys; open(sys.argv[1], 'w').write({line!r})")
     )
     monkeypatch.setattr(gpu, "write", lambda path, found, write=gpu.write: (
         seen.append(len(found["proof"])), write(path, found)))  # fmt: skip
     seen = []
-    options = gpu._options(["--prove", "--results", str(tmp_path)])
+    options = gpu.options_from(["--prove", "--results", str(tmp_path)])
     jobs = sum(len(group.jobs) for group in gpu.groups(options))
     assert gpu.conduct(options) == status
     assert seen == [jobs - 1, jobs]
@@ -391,7 +391,7 @@ def faults():
 
     for name, faulty, attend, message in (
         ("launch_dkv", forgets_delta, attention.ours, "dk"),
-        ("_sign", lambda scale: 1.0, negative, "out|lse"),
+        ("sign_of", lambda scale: 1.0, negative, "out|lse"),
     ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(attention_torch, name, faulty)
@@ -418,16 +418,16 @@ def rejections():
     from bench.gpu import proof_attention as attention
     from bench.gpu.rule import GPU, INTERPRETER
 
-    half, right = torch.float16, attention._plain_of_clean
+    half, right = torch.float16, attention.plain_of_clean
     for dtype in GPU.dtypes:
         must_fail(lambda d=dtype: attention.reject(right, d, "out", "cpu"), "mask 2: passes")
-    must_fail(lambda: attention.reject(attention._zero, half, "dk", "cpu"), "out: error")
+    must_fail(lambda: attention.reject(attention.zeros, half, "dk", "cpu"), "out: error")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "_plain_of_clean", attention._half_lse)
-        must_fail(lambda: attention.reject(attention._zero, half, "out", "cpu"), "^lse: error")
+        patch.setattr(attention, "plain_of_clean", attention.half_lse)
+        must_fail(lambda: attention.reject(attention.zeros, half, "out", "cpu"), "^lse: error")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu_proof, "diffusion_step", lambda x, *_: x * 0)
-        must_fail(lambda: gpu_proof._reject_step(INTERPRETER), "^x_s: error")
+        must_fail(lambda: gpu_proof.reject_step(INTERPRETER), "^x_s: error")
 
 
 def unequal_runs():
@@ -530,7 +530,7 @@ def clock():
     device.stand_in(torch.cuda)
     watch = Clock("cpu")
     watch.on_gpu = True
-    watch._flush = type("Flush", (), {"sum": lambda _: device.passes(100)})()
+    watch.flush = type("Flush", (), {"sum": lambda _: device.passes(100)})()
     calls = []
 
     def run(who, milliseconds, gap=0.0):

@@ -33,7 +33,7 @@ class Library:
 @pytest.mark.parametrize("order", [*permutations(range(3))])
 def test_threads_come_back_when_the_last_has_left(order: Any, monkeypatch: pytest.MonkeyPatch):
     library = Library()
-    monkeypatch.setattr(blas, "_blas", lambda: library)
+    monkeypatch.setattr(blas, "libraries", lambda: library)
     for _ in range(2):
         users = [ExitStack() for _ in range(3)]
         for user in users:
@@ -46,7 +46,7 @@ def test_threads_come_back_when_the_last_has_left(order: Any, monkeypatch: pytes
 
 def test_threads_come_back_after_an_error(monkeypatch: pytest.MonkeyPatch):
     library = Library()
-    monkeypatch.setattr(blas, "_blas", lambda: library)
+    monkeypatch.setattr(blas, "libraries", lambda: library)
     with pytest.raises(ZeroDivisionError), blas.one_blas_thread():
         1 / 0
     assert library.threads == 4

@@ -164,7 +164,7 @@ def many_processors() -> Iterator[None]:
     """As on a GPU: decoding makes as many splits of the keys as there are pairs of blocks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention_torch, "processors", lambda tensor: 1000)
-        patch.setattr(attention_torch, "_BLOCKS_OF_A_SPLIT", 2)
+        patch.setattr(attention_torch, "BLOCKS_OF_A_SPLIT", 2)
         yield
 
 

@@ -196,9 +196,9 @@ def any_key(start, stop, k_len, PACKED: tl.constexpr):
 
 
 FAULTS = {
-    "load without its mask": ("_tile", any_row),
-    "store without its mask": ("_store_tile", any_column),
-    "one key too many": ("_hull", any_key),
+    "load without its mask": ("tile", any_row),
+    "store without its mask": ("store_tile", any_column),
+    "one key too many": ("hull", any_key),
 }
 
 
