@@ -5,8 +5,8 @@ shared memory, and when every product of float16 and bfloat16 is left to the ten
 before and after a loop are made once and cost nothing; inside one they are made every time.
 `python -m kernels.binaries all|NAME…` prints registers, shared memory, spills in loops and
 elsewhere, tensor-core instruction and its shape, products without one, instructions of the longest
-loop, bytes of the widest access, instructions per (query, key) and verdict of each cell; NAME
-begins with its kernel, target, dtype, …, as printed.
+loop where it needs no mask, bytes of the widest access, those instructions per (query, key) and
+verdict of each cell; NAME begins with its kernel, target, dtype, …, as printed.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class Binary(NamedTuple):
     """registers a thread, bytes of shared memory, spills in loops and in all, tensor instruction.
 
     shape: of the narrowest, "64x128x16" on sm_90, else "". scalar: how many of the kernel's matrix
-    products use no tensor core. loop: instructions of the longest innermost loop, 0 without one.
+    products use no tensor core. loop: instructions of the longest innermost loop on a block that
+    needs no mask, 0 without a loop.
     access: bytes of the widest read or write of memory that a thread makes; 0 if not told.
     """
 
@@ -260,22 +261,27 @@ _AMD_SPILL = r"\bscratch_(?:store|load)"
 def in_loops(text: str, label: str, branch: str, spill: str) -> tuple[int, int, int]:
     """(spilling instructions inside loops, in all, instructions of the longest innermost loop).
 
-    A loop is what lies between a branch and its target, where that comes before it. label, branch:
-    patterns whose group is a place and where is branched to.
+    A loop is what lies between a branch and its target, where that comes before it. What the
+    widest branch inside a loop can skip, the mask's arithmetic, is not counted as its length.
+    label, branch: patterns whose group is a place and where is branched to.
     """
     lines = [line for line in text.splitlines() if re.search(rf"{label}|^\t[a-z]", line)]
-    places: dict[str, int] = {}
-    loops: list[tuple[int, int]] = []
-    for n, line in enumerate(lines):
-        jump = re.search(branch, line)
-        if jump and jump[1].lstrip("0") in places:  # what is already behind
-            loops.append((places[jump[1].lstrip("0")], n))
-        if found := re.search(label, line):
-            places[found[1].lstrip("0")] = n
+    places = {
+        found[1].lstrip("0"): n for n, line in enumerate(lines) if (found := re.search(label, line))
+    }
+    jumps = [
+        (n, places[to])
+        for n, line in enumerate(lines)
+        if (found := re.search(branch, line)) and (to := found[1].lstrip("0")) in places
+    ]
+    loops = [(to, n) for n, to in jumps if to < n]
     spilling = [n for n, line in enumerate(lines) if re.search(spill, line)]
     inside = sum(any(a <= n <= b for a, b in loops) for n in spilling)
     inner = [(a, b) for a, b in loops if not any(a <= c < d < b for c, d in loops)]
-    return inside, len(spilling), max((b - a + 1 for a, b in inner), default=0)
+    skipped = {
+        (a, b): max((to - n for n, to in jumps if a <= n < to <= b), default=0) for a, b in inner
+    }
+    return inside, len(spilling), max((b - a + 1 - skipped[a, b] for a, b in inner), default=0)
 
 
 def disassembled(cubin: bytes) -> str:

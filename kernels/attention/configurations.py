@@ -27,7 +27,7 @@ CONFIGURATIONS = {
     },
     ("decode", 4): {64: (16, 32, 1, 4), 128: (16, 16, 2, 8), 256: (16, 16, 1, 4)},
     ("dq", 2): {64: (128, 128, 2, 8), 128: (128, 64, 3, 8), 256: (128, 32, 1, 8)},
-    ("dq", 4): {64: (32, 32, 1, 8), 128: (16, 16, 1, 8), 256: (16, 16, 1, 8)},
+    ("dq", 4): {64: (32, 32, 1, 8), 128: (16, 16, 1, 8), 256: (16, 16, 2, 4)},
     ("dkv", 2): {64: (64, 128, 2, 8), 128: (64, 128, 2, 8), 256: (32, 64, 1, 8)},
     ("dkv", 4): {64: (32, 32, 1, 8), 128: (16, 32, 1, 8), 256: (16, 16, 1, 8)},
 }
@@ -42,6 +42,7 @@ OTHER_TARGETS = {
     ("sm_80", "dkv", 2): {64: (32, 64, 2, 4), 128: (64, 64, 2, 8), 256: (64, 32, 1, 8)},
     ("sm_80", "dq", 4): {16: (16, 16, 1, 4), 64: (32, 16, 2, 8), 256: (16, 16, 2, 4)},
     ("sm_80", "dkv", 4): {16: (32, 32, 1, 8), 32: (32, 32, 2, 8), 64: (16, 64, 1, 8)},
+    ("gfx942", "decode", 2): {128: (16, 64, 2, 4)},
     ("gfx942", "forward", 2): {64: (128, 64, 3, 4), 128: (128, 64, 1, 4), 256: (64, 32, 2, 4)},
     ("gfx942", "dq", 2): {64: (128, 64, 2, 8), 128: (64, 32, 2, 8), 256: (64, 32, 1, 4)},
     ("gfx942", "dkv", 2): {64: (32, 64, 2, 4), 128: (32, 64, 1, 4), 256: (32, 32, 1, 4)},
@@ -96,12 +97,14 @@ def shared_memory(
 
 
 def _smaller(blocks: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Fewer stages, then half the larger side, down to 16 × 16."""
+    """Two stages, then half the larger side again and again, and one stage for 16 × 16."""
     block_q, block_k, stages, warps = blocks
-    if stages > 1:
+    if stages > 2:
         return block_q, block_k, stages - 1, warps
-    if max(block_q, block_k) == 16:
-        raise InputError("q has heads too large for this device's shared memory")
     if block_q > block_k:
         return block_q // 2, block_k, stages, min(warps, 4)
-    return block_q, block_k // 2, stages, min(warps, 4)
+    if block_k > 16:
+        return block_q, block_k // 2, stages, min(warps, 4)
+    if stages > 1:
+        return block_q, block_k, 1, warps
+    raise InputError("q has heads too large for this device's shared memory")

@@ -27,10 +27,10 @@ SOME = (
     "columns,sm_80,i32,64,intervals",
     "list,gfx942,i32,64,columns",
     "merge,sm_90,bf16,48,splits 2",
-    "step,sm_90,bf16,256,guided odd",
-    "step,sm_80,bf16,256,plain even",
+    "step,sm_90,bf16,256,guided odd-small",
+    "step,sm_80,bf16,256,plain even-small",
     "dkv,sm_89,bf16,128,intervals",
-    "draw,gfx942,fp32,256,normal even",
+    "draw,gfx942,fp32,256,normal even-small",
 )
 
 
@@ -202,12 +202,12 @@ def test_what_is_read_from_a_binary(monkeypatch: Any):
     assert read("amdgcn", AMD.replace("v_mfma", "v_fma")).tensor == ""
     assert read("amdgcn", AMD.replace("scratch", "other"))[2:4] == (3, 0)
     monkeypatch.setattr(binaries, "disassembled", lambda text: text)
-    assert read("cubin", NVIDIA) == Binary(255, 77, 1, 2, "HGMMA", "64x64x16", 1, 5, 4)
+    assert read("cubin", NVIDIA) == Binary(255, 77, 1, 2, "HGMMA", "64x64x16", 1, 3, 4)
     outside = NVIDIA.replace("STL.64", "STG.64")
     wide = NVIDIA.replace("LDL R7", "LDG.E.128.CONSTANT R4").replace("STL [", "STG.E.64 [")
     assert read("cubin", wide).access == 16
     assert read("cubin", wide.replace("128", "U8")).access == 8
-    assert read("cubin", outside) == Binary(255, 77, 0, 2, "HGMMA", "64x64x16", 1, 5, 4)
+    assert read("cubin", outside) == Binary(255, 77, 0, 2, "HGMMA", "64x64x16", 1, 3, 4)
     forwards = NVIDIA.replace("BRA 0xb10", "BRA 0xb70")
     assert read("cubin", forwards)[2:4] == (0, 3)
     assert read("cubin", NVIDIA.replace("HGMMA", "HMMA"))[4:6] == ("HMMA", "")
@@ -221,6 +221,8 @@ def test_loops_within_loops_and_jumps_past_them():
     text = "a: x\nb: spill\nc: x\nd: x\ne: to c\nf: to a\ng: spill\nh: to z\ni: to h\n"
     assert in_loops(text, r"^(\w): ", r"to (\w)", "spill") == (1, 2, 3)
     assert in_loops("a: x\nb: to b\n", r"^(\w): ", r"to (\w)", "spill") == (0, 0, 0)
+    text = "a: x\nb: to e\nc: spill\nd: x\ne: to f\nf: to a\ng: to h\nh: x\n"
+    assert in_loops(text, r"^(\w): ", r"to (\w)", "spill") == (1, 1, 3)
 
 
 def test_a_misspelt_cell_is_named_before_any_is_compiled(monkeypatch: Any, capsys: Any):
