@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import optim
-from core.checks import some
+from core.checks import number, one_of, some, whole
 from core.errors import InputError
 from core.optim import EMA, Diverged, Optimiser, Schedule
-from core.random import Generator
+from core.random import Generator, checked_seed
 from core.samples import take
 from core.state import join, parameters, part
 from core.tensor import Tensor, no_grad, value
@@ -70,20 +70,27 @@ class TrainSettings:
     checkpoint_seconds: float = 5.0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("warmup", 0)):
-            number = getattr(self, name)
-            if number is None and name == "patience":
-                continue
-            if not isinstance(number, int) or number < least:
-                raise InputError(f"{name} must be an int >= {least}, got {number!r}")
-        for name, table in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in table:
-                known = ", ".join(table)
-                raise InputError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise InputError(f"clip_norm must be > 0, got {self.clip_norm}")
-        if not self.checkpoint_seconds >= 0:
-            raise InputError(f"checkpoint_seconds must be >= 0, got {self.checkpoint_seconds}")
+        checked = {
+            "epochs": whole("epochs", self.epochs, 1),
+            "batch_size": whole("batch_size", self.batch_size, 1),
+            "lr": number("lr", self.lr, least=0),
+            "optimiser": one_of("optimiser", self.optimiser, OPTIMISERS),
+            "schedule": one_of("schedule", self.schedule, SCHEDULES),
+            "warmup": whole("warmup", self.warmup),
+            "weight_decay": number("weight_decay", self.weight_decay, least=0),
+            "seed": checked_seed(self.seed),
+            "checkpoint_seconds": number("checkpoint_seconds", self.checkpoint_seconds, least=0),
+        }
+        if self.clip_norm is not None:
+            checked["clip_norm"] = number("clip_norm", self.clip_norm, above=0)
+        if self.ema_decay is not None:
+            checked["ema_decay"] = number("ema_decay", self.ema_decay, least=0, below=1)
+        if self.patience is not None:
+            checked["patience"] = whole("patience", self.patience, 1)
+        for name, setting in checked.items():  # NumPy's numbers as Python's, which a file can hold
+            object.__setattr__(self, name, setting)
+        if not isinstance(self.options, Mapping):
+            raise InputError(f"options must be a dict, got {self.options!r}")
 
 
 # --------------------------------------------------------------------------------------- learners

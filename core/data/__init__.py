@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from core.checks import whole
 from core.data import homes, sets
 from core.data.dataset import DOMAINS, SHAPES, UNKNOWN, Dataset, Domain, Shape, Split
 from core.data.files import SUFFIXES, load_file
@@ -94,8 +95,7 @@ def load(
     Raises DataError for a name, file, download or domain that can't be used, InputError for other
     arguments.
     """
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
-        raise InputError(f"n must be an int ≥ 1, got {n!r}")
+    n = None if n is None else whole("n", n, 1)
     if domain is not None and domain not in DOMAINS:
         raise InputError(f"domain must be one of {', '.join(DOMAINS)}, got {domain!r}")
     if missing not in MISSING:

@@ -27,6 +27,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from core.checks import whole
 from core.data.units import Units
 from core.errors import DataError, InputError
 from core.samples import Batch, Meaning, Padded, apply, count, take
@@ -142,9 +143,8 @@ class Dataset:
 
     def subset(self, n: int) -> Dataset:
         """The first n rows of each part (all of a part that has fewer). n ≥ 1, else InputError."""
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-            raise InputError(f"n must be an int ≥ 1, got {n!r}")
-        return self._map(lambda split: split.subset(int(n)))
+        n = whole("n", n, 1)
+        return self._map(lambda split: split.subset(n))
 
     def as_domain(self, domain: Domain) -> Dataset:
         """The same rows as another model sees them.

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import random
+from core.checks import whole
 from core.data.arrays import reading
 from core.data.dataset import UNKNOWN, Dataset, Split, encode
-from core.errors import DataError, InputError
+from core.errors import DataError
 
 
 def read_text(path: Path) -> str:
@@ -37,8 +38,7 @@ def read_text(path: Path) -> str:
 
 def stream(name: str, text: str, *, block: int = 64, doc: str = "") -> Dataset:
     """A running text in rows (N, block). Raises DataError if a part would have no row."""
-    if isinstance(block, bool) or not isinstance(block, int) or block < 1:
-        raise InputError(f"block must be an int ≥ 1, got {block!r}")
+    block = whole("block", block, 1)
     cut, end = len(text) * 9 // 10, len(text)
     parts = text[:cut], text[cut : (cut + end) // 2], text[(cut + end) // 2 :]
     if len(parts[1]) < block:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import random
+from core.checks import whole
 from core.data.dataset import Dataset, Split
 from core.errors import InputError
 from core.functional import logsumexp
@@ -201,8 +202,7 @@ def toy(name: str, *, n: int = 20_000, seed: int = 0) -> Dataset:
 
     Raises InputError for a bad seed or n.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise InputError(f"n must be an int ≥ 1, got {n!r}")
+    n = whole("n", n, 1)
     made = TOYS[name]
     return Dataset(
         name,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from core import Array
+from core.checks import some, whole
 from core.errors import InputError
 from core.samples import Batch
 
@@ -107,8 +108,7 @@ PAUSE = 0.25
 
 def sounds(x: Batch, rate: int) -> bytes:
     """Sounds `x` (N, T), in [−1, 1] (what is beyond is clipped), one after the other, as a WAV."""
-    if not isinstance(rate, int) or not 1 <= rate <= 10**6 or len(x) == 0:
-        raise InputError(f"rate must be an int in [1, 10**6] for samples, got {rate!r}")
+    rate, x = whole("rate", rate, 1, 10**6), some(x)
     silence = np.zeros(round(PAUSE * rate), np.int16)
     parts = [silence]
     for row in x:

@@ -322,14 +322,14 @@ def test_subset_and_n_keep_the_first_rows():
     assert [len(part) for part in parts(small)] == [250, 200, 250]
     assert np.array_equal(small.train.x, data.train.x[:250])
     assert np.array_equal(load("digits", n=250).train.y, small.train.y)
-    assert len(load("digits", n=250).test) == 300
+    assert len(load("digits", n=np.int64(250)).test) == 300
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, True, "3"])
 def test_n_must_count_rows(n):
-    with pytest.raises(InputError, match="n must be an int ≥ 1"):
+    with pytest.raises(InputError, match="n must be an int"):
         load("digits", n=n)
-    with pytest.raises(InputError, match="n must be an int ≥ 1"):
+    with pytest.raises(InputError, match="n must be an int"):
         load("grid", n=5).subset(n)
 
 
