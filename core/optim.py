@@ -149,7 +149,15 @@ class Optimiser:
 
 
 class SGD(Optimiser):
-    """Stochastic gradient descent: v ← μv + g; θ ← θ − lr·v, or θ − lr·(g + μv) with Nesterov."""
+    """Stochastic gradient descent: v ← μv + g; θ ← θ − lr·v, or θ − lr·(g + μv) with Nesterov.
+
+    >>> w = Tensor(np.array([1.0, 2.0]))
+    >>> optimiser = SGD({"w": w}, lr=0.1)
+    >>> np.sum(w * w).backward()
+    >>> optimiser.step()
+    >>> w.data
+    array([0.8, 1.6])
+    """
 
     def __init__(
         self,
@@ -183,6 +191,13 @@ class Adam(Optimiser):
 
     An entry of the gradient beyond ±2⁶³ (±2⁵¹¹ in float64) counts as that: its square, and v with
     it, would be infinite, and the parameter would never move again.
+
+    >>> w = Tensor(np.array([1.0, -20.0]))
+    >>> optimiser = Adam({"w": w}, lr=0.1)
+    >>> w.grad = np.array([3.0, -0.02])
+    >>> optimiser.step()  # by lr at first, whatever the gradient
+    >>> w.data.round(5)
+    array([  0.9, -19.9])
     """
 
     letters = ("m", "v")
@@ -223,7 +238,15 @@ class Adam(Optimiser):
 
 
 class AdamW(Adam):
-    """Adam with decoupled decay, which v does not rescale: θ ← θ − lr·(m̂ / (√v̂ + ε) + λθ)."""
+    """Adam with decoupled decay, which v does not rescale: θ ← θ − lr·(m̂ / (√v̂ + ε) + λθ).
+
+    >>> w = Tensor(np.array([1.0]))
+    >>> optimiser = AdamW({"w": w}, lr=0.1, weight_decay=0.5)
+    >>> w.grad = np.array([0.0])
+    >>> optimiser.step()
+    >>> w.data
+    array([0.95])
+    """
 
     def __init__(
         self,
@@ -248,6 +271,11 @@ def clip_grad_norm(params: Mapping[str, Tensor], max_norm: float) -> float:
 
     Returns the norm before clipping (Pascanu et al. 2013, Algorithm 1). Raises Diverged, naming the
     parameter, if a gradient holds NaN or infinity.
+
+    >>> w = Tensor(np.zeros(2))
+    >>> w.grad = np.array([3.0, 4.0])
+    >>> float(clip_grad_norm({"w": w}, 1.0)), w.grad
+    (5.0, array([0.6, 0.8]))
     """
     if not max_norm > 0:
         raise InputError(f"max_norm must be > 0, got {max_norm}")
@@ -294,7 +322,12 @@ def linear_warmup(n: int) -> Schedule:
 
 
 def cosine(total: int, warmup: int = 0, floor: float = 0.0) -> Schedule:
-    """Linear warm-up, then half a cosine from 1 at step `warmup` to `floor` at step `total`."""
+    """Linear warm-up, then half a cosine from 1 at step `warmup` to `floor` at step `total`.
+
+    >>> multiplier = cosine(8, warmup=4)
+    >>> [round(multiplier(step), 3) for step in range(9)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0]
+    """
     total, warmup = whole("total", total), whole("warmup", warmup)
     floor, rise = number("floor", floor, least=0, most=1), linear_warmup(warmup)
 
@@ -322,6 +355,15 @@ class EMA:
         average_K = (1 − d) Σ_k d^(K−k) θ_k / (1 − d^K),
 
     which is Adam's bias-corrected average. Before the first `update` it is the parameters given.
+
+    >>> w = Tensor(np.zeros(1))
+    >>> ema = EMA({"w": w}, decay=0.5)
+    >>> for step in (1.0, 4.0):
+    ...     w[...] = step
+    ...     ema.update()
+    >>> with ema.swapped():
+    ...     float(w.data[0])  # (1 + 2 · 4) / 3
+    3.0
     """
 
     def __init__(self, params: Mapping[str, Tensor], decay: float):

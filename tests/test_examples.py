@@ -57,6 +57,10 @@ def called_first() -> Iterator[tuple[str, Any]]:
     for room, but in ((import_module("reference.layers"), set()), (core, {"Array", "vjps"})):
         for name in sorted(set(room.__all__) - but):
             yield f"{room.__name__}.{name}", getattr(room, name)
+    for name in ("SGD", "Adam", "AdamW", "EMA", "clip_grad_norm", "cosine"):
+        yield f"core.optim.{name}", getattr(import_module("core.optim"), name)
+    yield "core.data.load", import_module("core.data").load
+    yield "likelihood", import_module("reference.judges.likelihood").likelihood
 
 
 @pytest.mark.parametrize(("name", "thing"), [pytest.param(*f, id=f[0]) for f in called_first()])

@@ -94,6 +94,10 @@ def load(
 
     Raises DataError for a name, file, download or domain that can't be used, InputError for other
     arguments.
+
+    >>> data = load("digits", domain="binary")
+    >>> data.summary, data.train.x.shape
+    ('1797 samples of 8 × 8, binary, labels: (10)', (1297, 64))
     """
     n = None if n is None else whole("n", n, 1)
     if domain is not None and domain not in DOMAINS:

@@ -53,6 +53,12 @@ def likelihood(
     """Score `model` on one split of `data`, or its `first` rows; `seed` names a bound's noise.
 
     Raises InputError if the model has no likelihood, if it is NaN, or if there are no rows.
+
+    >>> from core.data import load
+    >>> from reference.autoregressive.fvsbn import FVSBN
+    >>> score = likelihood(FVSBN(64), load("digits", domain="binary"))  # untrained: fair coins
+    >>> f"{score.nats:.2f} nats, {score.bits_per_dim:.2f} bits per dimension"
+    '44.36 nats, 1.00 bits per dimension'
     """
     part = getattr(data, split).take(slice(first))
     x = part.x
