@@ -154,7 +154,7 @@ def decoding_splits() -> None:
     """One query against many keys: several splits, merged, as exact as without."""
     for kind in (1, 2, 5, 7):
         for group, Q in ((2, 1), (3, 7), (1, 16)):
-            a = call(kind, 0, "float32", S=Q, K=147, group=group, heads=2, B=2)
+            a = call(kind, 0, "float32", S=Q, K=147, group=group, heads=2)
             with many_processors():
                 forward_and_backward(a, "float32")
 
