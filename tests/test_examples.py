@@ -53,7 +53,8 @@ def called_first() -> Iterator[tuple[str, Any]]:
     """What a reader calls first beside models: operations, layers, the engine's own names."""
     for key in operations():
         module, _, name = key.partition(":")
-        yield key, getattr(import_module(module), name)
+        if not name.endswith(".backward"):  # the other half of a function: nobody calls it first
+            yield key, getattr(import_module(module), name)
     for room, but in ((import_module("reference.layers"), set()), (core, {"Array", "vjps"})):
         for name in sorted(set(room.__all__) - but):
             yield f"{room.__name__}.{name}", getattr(room, name)
