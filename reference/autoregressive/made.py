@@ -102,7 +102,8 @@ class MADE(Described):
 
     def masked(self, k: int) -> list[tuple[Array, Array]]:
         """(W ⊙ M^W, b) of each hidden layer and, last, (V ⊙ M^V, c), under the k-th set."""
-        layers = zip([*self.W, self.V], self._M[k], [*self.b, self.c], strict=True)
+        M = self._M[whole("k", k, 0, self.masks - 1)]
+        layers = zip([*self.W, self.V], M, [*self.b, self.c], strict=True)
         return [(W * M, b) for W, M, b in layers]
 
     def conditionals(self, x: Array, *, k: int = 0) -> Array:

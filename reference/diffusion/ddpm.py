@@ -97,7 +97,8 @@ class DDPM(Described):
 
     def output(self, x_t: Array, t: Any) -> Array:
         """What the network says, (B, dim), at times t in 1 … T, (B,) or one for all."""
-        return self.denoiser(x_t, 1000 * np.reshape(t, (-1, 1)) / self.schedule.T)
+        t = np.reshape(self.schedule.times(t, 1), (-1, 1))
+        return self.denoiser(x_t, 1000 * t / self.schedule.T)
 
     def x_0(self, x_t: Array, t: Any) -> Array:
         """x̂_0, (B, dim): the data that the network sees in x_t."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from core import Array
 from core.checks import one_of, whole
+from core.errors import InputError
 
 BETA_MAX = 0.999
 """No β_t is larger: a step that forgets everything could not be undone (Nichol & Dhariwal)."""
@@ -62,12 +63,21 @@ class Schedule:
         """The angle between x_t and the data: √ᾱ_t = cos φ_t, √(1−ᾱ_t) = sin φ_t."""
         return math.atan2(math.sqrt(1 - self.alpha_bar[t]), math.sqrt(self.alpha_bar[t]))
 
+    def times(self, t: Any, least: int = 0) -> Any:
+        """t; InputError unless it is integers in least … T: −1 would be the last, in silence."""
+        found = np.asarray(t)
+        if found.dtype.kind not in "iu":
+            raise InputError(f"t must be integers, got {found.dtype}")
+        if found.size and not (found.min() >= least and found.max() <= self.T):
+            raise InputError(f"t must lie in {least} … {self.T}, got {found.min()} … {found.max()}")
+        return t
+
     def signal_and_noise(self, t: Any, x: Array) -> tuple[Any, Any]:
         """√ᾱ_t and √(1−ᾱ_t) as columns beside x (B, …).
 
         t: integers in 0 … T, (B,) or one for all. In the dtype of x.
         """
-        alpha_bar = self.alpha_bar[t]
+        alpha_bar = self.alpha_bar[self.times(t)]
         column = (-1, *[1] * (x.ndim - 1))
         signal, noise = (np.sqrt(a).astype(x.dtype) for a in (alpha_bar, 1 - alpha_bar))
         return signal.reshape(column), noise.reshape(column)

@@ -100,7 +100,7 @@ class RealNVP(Described):
 
     def forward(self, z: Array) -> tuple[Array, Array]:
         """z (B, dim) → x = g(z) (B, dim) and log |det ∂x/∂z| (B,)."""
-        x = z
+        x = real(z, self.dim, self.dtype, name="z")
         log_abs_det_jacobian = 0.0
         for coupling in self.couplings:
             x, log_det = coupling.forward(x)
@@ -109,7 +109,7 @@ class RealNVP(Described):
 
     def inverse(self, x: Array) -> tuple[Array, Array]:
         """x (B, dim) → z = f(x) (B, dim) and log |det ∂z/∂x| (B,)."""
-        z = x
+        z = real(x, self.dim, self.dtype)
         log_abs_det_jacobian = 0.0
         for coupling in reversed(self.couplings):
             z, log_det = coupling.inverse(z)
@@ -118,7 +118,7 @@ class RealNVP(Described):
 
     def log_prob(self, x: Array) -> Array:
         """log p(x) in nats, (B,), of x (B, dim)."""
-        z, log_abs_det_jacobian = self.inverse(real(x, self.dim, self.dtype))
+        z, log_abs_det_jacobian = self.inverse(x)
         log_p_z = -0.5 * np.sum(z * z, axis=-1) - 0.5 * math.log(2 * math.pi) * self.dim
         return log_p_z + log_abs_det_jacobian  # Eq. 3
 

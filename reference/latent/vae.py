@@ -139,7 +139,9 @@ class VAE(Described):
         """Decoded codes (V, B, dim): the mean code of x (B, dim), with z_j set to each value."""
         z = self.encode(x)[0]
         chosen = np.arange(self.latent) == whole("j", j, 0, self.latent - 1)
-        return np.stack([self.decode(np.where(chosen, float(v), z)) for v in values])
+        whole("the length of values", len(values), 1)
+        line = [number("values", v) for v in values]
+        return np.stack([self.decode(np.where(chosen, v, z)) for v in line])
 
     def _read(self, x: Array) -> Array:
         return binary(x, self.dim, self.dtype)

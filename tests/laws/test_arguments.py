@@ -119,6 +119,42 @@ def test_numpys_numbers_are_numbers(row: Model):
     assert repr(row.load()(**made)) == repr(row.load()(**row.tiny))
 
 
+SECOND = np.zeros((2, 2), np.float32)  # two samples of two variables
+CALLS: dict[tuple[str, str], tuple[Any, tuple[Any, ...]]] = {
+    ("made", "k"): (lambda m, k: m.conditionals(np.zeros((2, m.dim)), k=k), (-1, 9, 0.5, True)),
+    ("vae", "steps"): (lambda m, n: m.interpolate(*np.zeros((2, 2, m.dim)), n), (0, 2.5, True)),
+    ("vae", "j"): (lambda m, j: m.traverse(np.zeros((2, m.dim)), j, [0.0]), (-1, 9, 0.5, True)),
+    ("vae", "values"): (
+        lambda m, v: m.traverse(np.zeros((2, m.dim)), 0, v),
+        ([], [math.nan], ["a"], [True]),
+    ),
+    ("vae", "k"): (
+        lambda m, k: m.importance_log_prob(np.zeros((2, m.dim)), rng=Generator(0), k=k),
+        (0, 2.5, True, math.nan),
+    ),
+    ("real-nvp", "z"): (
+        lambda m, z: m.forward(z),
+        (SECOND[:, :1], SECOND[0], SECOND * math.nan, None, SECOND.tolist()),
+    ),
+    ("real-nvp", "x"): (lambda m, x: m.inverse(x), (SECOND[:, :1], SECOND * math.nan, None)),
+    ("ddpm", "t"): (lambda m, t: m.epsilon(SECOND, t), (-1, 0, 99, 2.5, True, np.array([1, -1]))),
+    ("ddpm", "steps"): (lambda m, n: m.sample(2, steps=n), (0, 99, 2.5, True)),
+    ("ddpm", "eta"): (lambda m, e: m.sample(2, sampler="ddim", eta=e), (-1, 2, math.nan, "a")),
+    ("ddpm", "sampler"): (lambda m, s: m.sample(2, sampler=s), (None, "euler", 3)),
+}
+"""Arguments of methods beside data, sizes and seeds: the call, and what they may not be."""
+
+
+@pytest.mark.parametrize(("name", "argument"), CALLS)
+def test_a_bad_argument_of_a_method_is_named(name: str, argument: str):
+    call, wrong = CALLS[name, argument]
+    model = MODELS[name].load()(**MODELS[name].tiny)
+    for bad in wrong:
+        with pytest.raises(InputError, match=rf"\b{argument} must ") as caught:
+            call(model, bad)
+        assert "\n" not in str(caught.value)
+
+
 # Data at the door
 
 
