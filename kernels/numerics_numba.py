@@ -156,6 +156,32 @@ exp = _by_dtype(_small32, _small64)
 """e^x for x ≤ 87, 0 below −87 (in float64 708), NaN for NaN."""
 
 
+_LN2 = math.log(2)
+_EXP2 = [_LN2**n / math.factorial(n) for n in range(14)][::-1]
+_EXP2_32, _EXP2_64 = tuple(np.float32(c) for c in _EXP2[-8:]), tuple(_EXP2)
+_LEAST32, _LEAST64 = np.float32(-126), -1022.0
+
+
+@njit(**fused)
+def _exp2_32(t: Any) -> Any:
+    y = _LEAST32 if t < _LEAST32 else t
+    k = np.rint(y)
+    two_to_k = np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return np.float32(0) if t <= _LEAST32 else _polynomial(_EXP2_32, y - k) * two_to_k
+
+
+@njit(**fused)
+def _exp2_64(t: Any) -> Any:
+    y = _LEAST64 if t < _LEAST64 else t
+    k = np.rint(y)
+    two_to_k = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
+    return 0.0 if t <= _LEAST64 else _polynomial(_EXP2_64, y - k) * two_to_k
+
+
+exp2 = _by_dtype(_exp2_32, _exp2_64)
+"""2^t for t ≤ 0, 0 where that is no normal number, NaN for NaN."""
+
+
 def _tanh_excess(w: Any) -> Any:
     """(tanh √w / √w − 1) / w."""
     x = np.sqrt(np.maximum(w, 1e-4))

@@ -22,7 +22,6 @@ from numba import njit, prange
 
 from kernels.attention.twin_numba import (
     BLOCK,
-    EXP2,
     LN2,
     exp2_row,
     hide_outside,
@@ -65,14 +64,14 @@ def _largest(s: Any, m: Any) -> None:
 
 
 @njit(**_how)
-def _weigh(s: Any, dp: Any, m: Any, sums: Any, bits: Any, c: Any) -> None:
+def _weigh(s: Any, dp: Any, m: Any, sums: Any) -> None:
     """s = e = 2^(s − m); sums[:2] = (Σ e, Σ e·dp) over the keys, in float64; sums[2:]: scratch.
 
     A few keys at a time: in one long sum of float64 the roundings would add up.
     """
     sums[:] = 0.0
     for j in range(s.shape[0]):
-        exp2_row(s[j], m, bits, c)
+        exp2_row(s[j], m)
         for i in range(m.size):
             sums[2, i] += s[j, i]
             sums[3, i] += np.float64(s[j, i]) * np.float64(dp[j, i])
@@ -110,14 +109,13 @@ def _add_dot(a: Any, b: Any, product: Any, total: Any) -> None:
 
 @njit(**_how)
 def _pull_back_block(
-    q: Any, k: Any, v: Any, dout: Any, ranges: Any, mask: Any, work: Any, how: Any,
+    q: Any, k: Any, v: Any, dout: Any, ranges: Any, mask: Any, work: Any, factor: Any,
     dq: Any, dk: Any, dv: Any,
 ) -> None:  # fmt: skip
     """One block of queries q (n, D): sets dq (n, D), adds to dk and dv (K, D), all without scale.
 
-    how: factor = scale·log₂e, bits, c.
+    factor = scale·log₂e.
     """
-    factor, bits, c = how
     squares, seen, product, rows, sums = work
     n, m, sums = q.shape[0], rows[0, : q.shape[0]], sums[:, : q.shape[0]]
     j0, j1 = ranges[0] * BLOCK, min(ranges[3] * BLOCK, k.shape[0])
@@ -130,7 +128,7 @@ def _pull_back_block(
             p[j, i] *= factor
     _hide(p, ranges, mask, seen)
     _largest(p, m)
-    _weigh(p, dp, m, sums, bits[:n], c)
+    _weigh(p, dp, m, sums)
     _differentiate(p, dp, sums, rows[1, :n], rows[2, :n])
     _add_dot(p, dout, product, dv[j0:j1])
     _add_dot(dp, q, product, dk[j0:j1])
@@ -139,7 +137,7 @@ def _pull_back_block(
 
 @njit(parallel=True, **_how)
 def _pull_back(
-    q: Any, k: Any, v: Any, dout: Any, ranges: Any, masks: Any, factor: Any, no_bits: Any, c: Any,
+    q: Any, k: Any, v: Any, dout: Any, ranges: Any, masks: Any, factor: Any,
     dq: Any, dk: Any, dv: Any,
 ) -> None:  # fmt: skip
     """Every key head of k, v (B, H_kv, K, D) against its heads of q, dout (B, H, Q, D)."""
@@ -148,11 +146,15 @@ def _pull_back(
     start, stop, packed = masks
     group = H // H_kv
     keys = (ranges[..., 3] - ranges[..., 0]).max() * BLOCK if ranges.size else 0
+    keys = min(keys, k.shape[2])
     for head in prange(k.shape[0] * H_kv):
         b, h_kv = head // H_kv, head % H_kv
-        squares, product = np.empty((2, keys * BLOCK), q.dtype), np.empty((keys, D), q.dtype)
+        squares, product = (
+            np.empty((2, keys * min(BLOCK, Q)), q.dtype),
+            np.empty((keys, D), q.dtype),
+        )
         rows, sums = np.empty((3, BLOCK), q.dtype), np.empty((4, BLOCK), np.float64)
-        seen, bits = np.empty(BLOCK, np.int64), np.empty(BLOCK, no_bits.dtype)
+        seen = np.empty(BLOCK, np.int64)
         for h in range(h_kv * group, (h_kv + 1) * group):
             for block in range(ranges.shape[2]):
                 i0, i1 = block * BLOCK, min((block + 1) * BLOCK, Q)
@@ -170,7 +172,7 @@ def _pull_back(
                             packed[b % packed.shape[0], h % packed.shape[1], i0:i1],
                         ),
                         (squares, seen, product, rows, sums),
-                        (factor, bits, c),
+                        factor,
                         dq[b, h, i0:i1],
                         dk[b, h_kv],
                         dv[b, h_kv],
@@ -191,10 +193,9 @@ def masked_attention_backward(
     q, dout = _where(sees, q), _where(sees, dout)
     k, v = _where(used, k), _where(used, v)
     dq, dk, dv = (np.zeros(x.shape, x.dtype) for x in (q, k, v))
-    no_bits = np.empty(0, np.int32 if q.dtype == np.float32 else np.int64)
-    factor, c = q.dtype.type(scale / LN2), EXP2[q.dtype.name]
+    factor = q.dtype.type(scale / LN2)
     with one_blas_thread():
-        _pull_back(q, k, v, dout, ranges, masks, factor, no_bits, c, dq, dk, dv)
+        _pull_back(q, k, v, dout, ranges, masks, factor, dq, dk, dv)
     dq *= scale
     dk *= scale
     return dq, dk, dv

@@ -18,6 +18,7 @@ from numba import njit, prange
 from core.errors import InputError
 from kernels.blas import one_blas_thread
 from kernels.masks.twin_numba import block_ranges, lower
+from kernels.numerics_numba import exp2
 from reference.operations.attention import checked, fitted
 from reference.operations.lowering import Intervals, Packed
 
@@ -25,35 +26,13 @@ BLOCK = 128
 _TOGETHER = 4  # blocks of keys go into one product
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 LN2 = math.log(2)
-# 2^f for |f| ≤ ½: Taylor terms up to the last bit of each dtype, highest power first.
-EXP2 = {
-    dtype: tuple(np.array([LN2**n / math.factorial(n) for n in range(terms)][::-1], dtype))
-    for dtype, terms in (("float32", 8), ("float64", 14))
-}
 
 
 @njit(**_how)
-def exp2_row(s: Any, m: Any, bits: Any, c: Any) -> None:
-    """s[i] = 2^(s[i] − m[i]) for s ≤ m; 0 where that is no normal number.
-
-    bits: scratch, integers of the size of s, that hold the bit patterns of powers of two.
-    """
-    real = s.dtype.type
-    shift, bias = (23, 127) if s.itemsize == 4 else (52, 1023)
-    lowest, half, zero = real(1 - bias), real(0.5), real(0)
+def exp2_row(s: Any, m: Any) -> None:
+    """s[i] = 2^(s[i] − m[i]) for s ≤ m; 0 where that is no normal number."""
     for i in range(s.size):
-        t = s[i] - m[i]
-        bounded = lowest if t < lowest else t
-        n = np.int32(bounded - half)  # the nearest integer, as t ≤ 0
-        f = bounded - real(n)
-        p = c[0]
-        for j in range(1, len(c)):
-            p = p * f + c[j]
-        bits[i] = (bits.dtype.type(n) + bias) << shift
-        s[i] = zero if t <= lowest else p
-    power = bits.view(s.dtype)
-    for i in range(s.size):
-        s[i] *= power[i]
+        s[i] = exp2(s[i] - m[i])
 
 
 @njit(**_how)
@@ -107,8 +86,6 @@ def _softmax_block(
     acc: Any,
     base: Any,
     alpha: Any,
-    bits: Any,
-    c: Any,
 ) -> None:
     """Raise m to the block's largest scores, rescale Z and acc by α, turn s into weights."""
     real = s.dtype.type
@@ -119,14 +96,14 @@ def _softmax_block(
             m[i] = s[j, i] if s[j, i] > m[i] else m[i]
     for i in range(m.size):  # a query that has seen nothing yet: m = −inf, but −inf − m is NaN
         base[i] = m[i] if m[i] > real(-np.inf) else real(0)
-    exp2_row(alpha, base, bits, c)
+    exp2_row(alpha, base)
     for i in range(m.size):
         Z[i] *= alpha[i]
         if alpha[i] != real(1):
             for d in range(acc.shape[1]):
                 acc[i, d] *= alpha[i]
     for j in range(s.shape[0]):
-        exp2_row(s[j], base, bits, c)
+        exp2_row(s[j], base)
         for i in range(m.size):
             Z[i] += s[j, i]
 
@@ -152,13 +129,12 @@ def _finish(out: Any, m: Any, Z: Any) -> None:
 
 @njit(**_how)
 def _attend_block(
-    q: Any, k: Any, v: Any, ranges: Any, mask: Any, work: Any, how: Any, acc: Any, m: Any
+    q: Any, k: Any, v: Any, ranges: Any, mask: Any, work: Any, factor: Any, acc: Any, m: Any
 ) -> None:
-    """One block of queries q (n, D) → acc (n, D), m = lse (n,); how: factor, bits, c.
+    """One block of queries q (n, D) → acc (n, D), m = lse (n,).
 
     The factor scale·log2 e multiplies scores, not q: rounding q first would cost the small heads.
     """
-    factor, bits, c = how
     n, D = q.shape
     square, copy, product, rows, sums = work
     Z, base, alpha = sums[:n], rows[0, :n], rows[1, :n]
@@ -178,7 +154,7 @@ def _attend_block(
         if _hide(s, b, b1, ranges, mask, seen):
             _read_seen(v[j0:j1], seen, copy)
             block_v = copy[: j1 - j0]
-        _softmax_block(s, m, Z, acc, base, alpha, bits[:n], c)
+        _softmax_block(s, m, Z, acc, base, alpha)
         np.dot(s.T, block_v, product[:n])
         for i in range(n):
             for d in range(D):
@@ -194,8 +170,6 @@ def _attend(
     ranges: Any,
     masks: Any,
     factor: Any,
-    no_bits: Any,
-    c: Any,
     out: Any,
     lse: Any,
 ) -> None:
@@ -203,11 +177,11 @@ def _attend(
     B, H, Q, D = q.shape
     start, stop, packed = masks
     group = H // k.shape[1]
+    rows_at_once, keys = min(BLOCK, Q), min(_TOGETHER * BLOCK, k.shape[2])
     for head in prange(B * H):
         b, h = head // H, head % H
-        square = np.empty(_TOGETHER * BLOCK * BLOCK, q.dtype)
-        copy, product = np.empty((_TOGETHER * BLOCK, D), q.dtype), np.empty((BLOCK, D), q.dtype)
-        rows, bits = np.empty((2, BLOCK), q.dtype), np.empty(BLOCK, no_bits.dtype)
+        square, copy = np.empty(rows_at_once * keys, q.dtype), np.empty((keys, D), q.dtype)
+        rows, product = np.empty((2, BLOCK), q.dtype), np.empty((rows_at_once, D), q.dtype)
         sums = np.empty(BLOCK, np.float64)
         for block in range(ranges.shape[2]):
             i0, i1 = block * BLOCK, min((block + 1) * BLOCK, Q)
@@ -222,7 +196,7 @@ def _attend(
                     packed[b % packed.shape[0], h % packed.shape[1], i0:i1],
                 ),
                 (square, copy, product, rows, sums),
-                (factor, bits, c),
+                factor,
                 out[b, h, i0:i1],
                 lse[b, h, i0:i1],
             )
@@ -249,12 +223,11 @@ def masked_attention(
     B, H, Q, _ = q.shape
     ranges, masks = lowered_blocks(lower(mask, Q, k.shape[2]), (B, H, Q))
     out, lse = np.empty(q.shape, q.dtype), np.empty((B, H, Q), q.dtype)
-    no_bits = np.empty(0, np.int32 if q.dtype == np.float32 else np.int64)
     factor = q.dtype.type(scale / LN2)
     q = np.ascontiguousarray(q)
     k, v = np.ascontiguousarray(k), np.ascontiguousarray(v)
     with one_blas_thread():
-        _attend(q, k, v, ranges, masks, factor, no_bits, EXP2[q.dtype.name], out, lse)
+        _attend(q, k, v, ranges, masks, factor, out, lse)
     return (out, lse) if return_lse else out
 
 
