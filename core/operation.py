@@ -113,7 +113,8 @@ def operation(
     arrays, `backward(*arrays, g, **the other arguments)`, a tuple in the order of the arrays. An
     argument that it doesn't take must have its default where derivatives are wanted.
     arrays: instead of a backward, how many of the first arguments are floating arrays: the backward
-    is made, `.backward`. The definition runs where a back end has no twin.
+    is made, `.backward` (0: none, and no derivative). The definition runs where a back end has no
+    twin.
 
     Raises ValueError for a second operation of the same module and name.
 
@@ -135,7 +136,7 @@ def _marked(
     if key in _definitions:
         raise ValueError(f"{key} is an operation already; one name can't stand for two")
     signature = inspect.signature(definition)
-    if arrays is not None:
+    if arrays:
         backward = _marked(_gradient(definition, signature, arrays))
     first = list(signature.parameters)[:arrays]
 
@@ -161,7 +162,7 @@ def _marked(
         return _recorded(key, twin, pull_back, given.arguments, floats)
 
     run.definition = definition  # type: ignore[attr-defined]
-    if arrays is not None:
+    if arrays:
         run.backward = backward  # type: ignore[attr-defined]
     if hasattr(definition, "forward"):  # a row's own function, on plain arrays
         run.forward = definition.forward  # type: ignore[attr-defined]

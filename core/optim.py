@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from core.checks import number, whole
 from core.errors import CheckpointError, GenzooError, InputError
+from core.operation import operation
 from core.tensor import Tensor, value
 
 Arrays = dict[str, NDArray[Any]]
@@ -221,20 +222,53 @@ class Adam(Optimiser):
         np.clip(self._g, -largest, largest, out=self._g)
 
     def _direction(self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int) -> None:
-        (m, v), (beta1, beta2) = buffers, self.betas
-        m *= beta1  # m ← β₁m + (1 − β₁)g
-        m += np.multiply(g, 1 - beta1, out=scratch)
-        v *= beta2  # v ← β₂v + (1 − β₂)g²
-        g *= g
-        v += np.multiply(g, 1 - beta2, out=scratch)
-        # The two bias corrections as scalars, as the paper has it just before section 2.1 (the ε̂
-        # that it leaves free is c·ε here):
-        # lr·m̂ / (√v̂ + ε) = (lr·c / (1 − β₁ᵗ)) · m / (√v + c·ε), with c = √(1 − β₂ᵗ).
-        c = math.sqrt(1 - beta2**t)
-        denominator = np.sqrt(v, out=scratch)
-        denominator += max(c * self.eps, float(np.finfo(g.dtype).tiny))  # never 0 / 0
-        np.divide(m, denominator, out=g)
-        g *= lr * c / (1 - beta1**t)
+        m, v = buffers
+        how = {"lr": lr, "betas": self.betas, "eps": self.eps, "t": t}
+        adam_step(g, m, v, **how, out=(g, m, v), scratch=scratch)
+
+
+@operation(arrays=0)
+def adam_step(
+    g: Any,
+    m: Any,
+    v: Any,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    t: int,
+    out: tuple[Any, Any, Any] | None = None,
+    scratch: Any = None,
+) -> tuple[Any, Any, Any]:
+    """(Δ, m, v) of Adam's step t = 1, 2, …: the step to subtract, and the moments after it.
+
+    g, m, v: arrays of one shape and dtype. out: three such for the results, g, m and v themselves
+    if wanted. scratch: one more, or None.
+
+    >>> step, m, v = adam_step(np.ones(1), np.zeros(1), np.zeros(1), lr=0.1, betas=(0.9, 0.99),
+    ...                        eps=1e-8, t=1)
+    >>> step.round(6), m.round(6), v.round(6)
+    (array([0.1]), array([0.1]), array([0.01]))
+    """
+    (beta1, beta2), given = betas, (g, m, v)
+    g, m, v = out or (np.empty_like(x) for x in given)
+    for x, start in zip((g, m, v), given, strict=True):
+        if x is not start:
+            np.copyto(x, start)
+    m *= beta1  # m ← β₁m + (1 − β₁)g
+    m += np.multiply(g, 1 - beta1, out=scratch)
+    v *= beta2  # v ← β₂v + (1 − β₂)g²
+    g *= g
+    v += np.multiply(g, 1 - beta2, out=scratch)
+    # The two bias corrections as scalars, as the paper has it just before section 2.1 (the ε̂
+    # that it leaves free is c·ε here):
+    # lr·m̂ / (√v̂ + ε) = (lr·c / (1 − β₁ᵗ)) · m / (√v + c·ε), with c = √(1 − β₂ᵗ).
+    c = math.sqrt(1 - beta2**t)
+    denominator = np.sqrt(v, out=scratch)
+    denominator += max(c * eps, float(np.finfo(g.dtype).tiny))  # never 0 / 0
+    np.divide(m, denominator, out=g)
+    g *= lr * c / (1 - beta1**t)
+    return g, m, v
 
 
 class AdamW(Adam):

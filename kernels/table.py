@@ -245,6 +245,7 @@ FAMILIES = (
     "normalisation",
     "losses",
     "recurrent",
+    "optimisation",
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -10,12 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from core import Tensor, backend, grad
 from core import functional as F
 from core.errors import BackendError, InputError
+from core.optim import AdamW, adam_step
 from core.recurrent import lstm_gates
 from kernels import OPS, sharing
+from reference.zoo.cli import app
 
 SEEDS = st.integers(0, 2**31)
 ROWS = [
@@ -137,6 +142,64 @@ def test_bad_input_is_named(call: Any, said: str):
 def test_a_mark_makes_the_gradients_signature():
     """The arrays, then g, then the options."""
     assert [*inspect.signature(F.cross_entropy.backward).parameters] == ["logits", "g", "labels"]
+
+
+# Adam
+
+
+@given(seed=SEEDS, where=st.sampled_from([None, "numba"]))
+def test_adams_step_in_place_is_the_step(seed: int, where: str | None):
+    arguments = OPS["adam_step"].draw(seed).arguments
+    expected = OPS["adam_step"].load(where or "")(**arguments)
+    own = tuple(arguments[k].copy() for k in ("g", "m", "v"))
+    with backend(where):
+        found = adam_step(*own, **{k: a for k, a in arguments.items() if len(k) > 1 or k == "t"},
+                          out=own)  # fmt: skip
+    for a, b, c in zip(found, own, expected, strict=True):
+        assert a is b
+        np.testing.assert_array_equal(a, c)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_steps_of_adam_on_twins(dtype: Any):
+    """Of several parameters, one of which has no gradient now and then; the same state as well."""
+    rng = np.random.default_rng(0)
+    start = {"a": rng.normal(size=(200, 300)), "b": rng.normal(size=7)}
+    made = []
+    for where in (None, "numba"):
+        params = {k: Tensor(v.astype(dtype)) for k, v in start.items()}
+        optimiser, again = AdamW(params, lr=0.1), np.random.default_rng(1)
+        with backend(where) as used:
+            for step in range(5):
+                for name, p in params.items():
+                    skipped = name == "b" and step == 2
+                    p.grad = None if skipped else again.normal(size=p.shape).astype(dtype)
+                optimiser.step()
+        assert ("core.optim:adam_step" in used) == (where is not None)
+        made.append({**{k: p.data for k, p in params.items()}, **optimiser.state_dict()})
+    for key, a in made[0].items():
+        np.testing.assert_allclose(made[1][key], a, rtol=0, atol=20 * np.finfo(dtype).eps)
+
+
+# Models
+
+
+@pytest.mark.parametrize("name", ["made", "vae", "real-nvp", "gan", "ddpm"])
+def test_a_model_trains_on_twins(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From the command line, the loss being the definition's but for rounding."""
+    monkeypatch.chdir(tmp_path)
+    losses = {}
+    for where in ("definition", "numba"):
+        options = [] if where == "definition" else ["--backend", where]
+        data = [] if name in ("made", "vae") else ["--data", "two-moons"]
+        done = CliRunner().invoke(
+            app, [*options, "train", name, *data, "--epochs", "2", "--out", where]
+        )
+        assert done.exit_code == 0, done.output
+        lines = (tmp_path / where / "log.jsonl").read_text().splitlines()
+        losses[where] = [v for line in lines for k, v in json.loads(line).items() if k in ("train", "validation")]
+    assert losses["numba"]
+    np.testing.assert_allclose(losses["numba"], losses["definition"], rtol=2e-3, atol=2e-3)
 
 
 # A small network
