@@ -197,7 +197,9 @@ def test_a_model_trains_on_twins(name: str, tmp_path: Path, monkeypatch: pytest.
         )
         assert done.exit_code == 0, done.output
         lines = (tmp_path / where / "log.jsonl").read_text().splitlines()
-        losses[where] = [v for line in lines for k, v in json.loads(line).items() if k in ("train", "validation")]
+        losses[where] = [
+            v for line in lines for k, v in json.loads(line).items() if k in ("train", "validation")
+        ]
     assert losses["numba"]
     np.testing.assert_allclose(losses["numba"], losses["definition"], rtol=2e-3, atol=2e-3)
 
