@@ -1,6 +1,7 @@
 """The engine: arrays that remember how they were made, random numbers, optimisers, data."""
 
 from core import vjps  # fills the table of derivatives
+from core.machine import keep_freed_memory
 from core.operation import backend, operation
 from core.tensor import Array, Tensor, debug, detach, grad, jacobian, no_grad, value
 
@@ -17,3 +18,5 @@ __all__ = [
     "value",
     "vjps",
 ]
+
+keep_freed_memory()

@@ -7,6 +7,7 @@ import doctest
 import math
 import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -614,3 +615,14 @@ def test_parts_are_added_into_a_sum_of_their_own(later: int):
         np.testing.assert_array_equal(dw, c)
     total.backward(create_graph=True)
     np.testing.assert_allclose(x.grad.data, 2 * expected)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_memory_that_was_given_back_is_used_again():
+    """A large array after another touches no new page: 256 faults a MB, if it did."""
+    resource = pytest.importorskip("resource")
+    np.ones(1 << 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(1 << 20)  # 8 MB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 2000
