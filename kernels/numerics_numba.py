@@ -2,8 +2,8 @@
 
 There is no vector exponential in Numba's packages, so these are polynomials: e^x and log x by
 Taylor's, the others by Chebyshev's, fitted when this is imported. `overload` picks the precision by
-the argument's dtype. What loops add up in another order than written says so (`sums`); nothing
-assumes that there is no NaN. Rows split by `tasks` are the same for every number of threads.
+the argument's dtype. Only what is compiled with `sums` may add in another order than it is written;
+nothing assumes that there is no NaN.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ def installed(folder: Path) -> Path:
     """A copy whose caches can't be written, not even by root: a file is in their place."""
     for room in ("core", "reference", "kernels"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "docs").mkdir()
+    shutil.copy(ROOT / "docs/MISSION.md", folder / "docs")
     for path in (*folder.rglob("*.py"), folder / "kernels/x"):
         place = path.parent / "__pycache__"
         if not place.exists():

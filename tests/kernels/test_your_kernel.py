@@ -65,7 +65,8 @@ def test_the_page_says_what_its_commands_say(folder: Path, command: str, said: s
         pytest.importorskip("torch")
     found = run(folder, "-m", "reference", *shlex.split(command))
     if command.startswith("check"):
-        assert found.rstrip() == said.rstrip()
+        found, said = (re.sub(r"in call \d+", "in call n", x.rstrip()) for x in (found, said))
+        assert found == said, "hypothesis draws other calls where there are other modules"
         return
     names = re.findall(r"^  (\S+) ", said, re.M)
     assert found.splitlines()[0] == said.splitlines()[0]
