@@ -139,7 +139,7 @@ def _walk(name: str, item: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
 
 def _leaf(name: str, item: Any) -> Any:
     if isinstance(item, Tensor) and item._row is not None:
-        raise InputError(f"{name} is a computed Tensor; a parameter must be made as Tensor(array)")
+        raise InputError(f"{name} must be made as Tensor(array), got a computed Tensor")
     return item
 
 

@@ -816,7 +816,7 @@ def _norm(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 def astype(x: Any, dtype: Any) -> Any:
     """x as float32 or float64."""
     if np.dtype(dtype) not in (np.float32, np.float64):
-        raise InputError(f"dtype is {np.dtype(dtype)}; a Tensor is float32 or float64")
+        raise InputError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
     return x.astype(dtype)
 
 

@@ -18,7 +18,7 @@ from core.tensor import Array, Tensor, value
 def only_one(first: str, a: Any, second: str, b: Any) -> str:
     """The name of the argument that was given."""
     if (a is None) == (b is None):
-        raise InputError(f"give {first} or {second}, one of them")
+        raise InputError(f"{first} or {second} must be given, one of them")
     return first if b is None else second
 
 

@@ -32,7 +32,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Array:
         pair = f"{type(p).__name__} and {type(q).__name__}"
         raise InputError(f"kl_divergence has no closed form for {pair}")
     if p.event_shape != q.event_shape:
-        raise InputError(f"p has event_shape {p.event_shape}; q has {q.event_shape}")
+        raise InputError(f"q must have p's event_shape {p.event_shape}, got {q.event_shape}")
     broadcast(p=p.batch_shape, q=q.batch_shape)
     return formula(p, q)
 
@@ -40,7 +40,9 @@ def kl_divergence(p: Distribution, q: Distribution) -> Array:
 def _kl_discrete(p: Any, q: Any) -> Array:
     p, q = p.outcomes(), q.outcomes()
     if p.possible.shape[-1] != q.possible.shape[-1]:
-        raise InputError(f"p has {p.possible.shape[-1]} outcomes; q has {q.possible.shape[-1]}")
+        raise InputError(
+            f"q must have p's {p.possible.shape[-1]} outcomes, got {q.possible.shape[-1]}"
+        )
     off_support = (p.possible & ~q.possible).any(-1)
     return np.where(off_support, math.inf, p.cross_entropy(q) - p.entropy())
 

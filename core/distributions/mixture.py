@@ -36,7 +36,9 @@ class Mixture:
             )
         batch = component.batch_shape[:-1]
         if broadcast(mixing=mixing.batch_shape, component=batch) != batch:
-            raise InputError(f"mixing has batch_shape {mixing.batch_shape}; component has {batch}")
+            raise InputError(
+                f"mixing must have component's batch_shape {batch}, got {mixing.batch_shape}"
+            )
         self.mixing, self.component = mixing.expand(batch), component
         self.batch_shape, self.event_shape = batch, component.event_shape
 

@@ -116,7 +116,7 @@ class TransformedDistribution:
         whole = base.batch_shape + base.event_shape
         for t in self.transforms:
             if broadcast(base=whole, transform=np.shape(t.sign)) != whole:
-                raise InputError(f"transform has shape {np.shape(t.sign)}; base has {whole}")
+                raise InputError(f"transform must fit base's shape {whole}, got {np.shape(t.sign)}")
 
     def log_prob(self, x: Array) -> Array:
         """ln p_base(f⁻¹(x)) − Σ ln |df/dx|."""

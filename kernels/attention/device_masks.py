@@ -59,11 +59,15 @@ def prepare(mask: Mask | DeviceMask | Any, q: Tensor, k: Tensor) -> DeviceMask:
     lengths = q.shape[2], k.shape[2]
     if isinstance(mask, DeviceMask):
         if mask.lengths != lengths:
-            raise InputError(f"mask is prepared for lengths {mask.lengths}, got {lengths}")
+            raise InputError(
+                f"mask must be prepared for lengths {lengths}, got one for {mask.lengths}"
+            )
         _check_fits(mask.bits if mask.bits.ndim == 4 else mask.start, q)
         heads = q.shape[1], k.shape[1]
         if mask.heads not in (None, heads):
-            raise InputError(f"mask is prepared for (H, H_kv) {mask.heads}, got {heads}")
+            raise InputError(
+                f"mask must be prepared for (H, H_kv) {heads}, got one for {mask.heads}"
+            )
         return mask
     if isinstance(mask, Tensor) and mask.device == q.device:
         return _from_device(mask, q, k)
@@ -143,7 +147,9 @@ def _from_device(seen: Tensor, q: Tensor, k: Tensor) -> DeviceMask:
         raise InputError(f"mask must be bool (Q, K) or (B, H, Q, K), got {seen.dtype} {shape}")
     seen = _four(seen, 2)
     if tuple(seen.shape[2:]) != (Q, K):
-        raise InputError(f"mask is for {tuple(seen.shape[2:])} (queries, keys), got {(Q, K)}")
+        raise InputError(
+            f"mask must be for (queries, keys) {(Q, K)}, got one for {tuple(seen.shape[2:])}"
+        )
     _check_fits(seen, q)
     _check_reach(Q, K)
     if Q == 0 or K == 0:
@@ -162,7 +168,7 @@ def _from_device(seen: Tensor, q: Tensor, k: Tensor) -> DeviceMask:
 def _check_fits(x: Tensor, q: Tensor) -> None:
     (b, h), (B, H) = x.shape[:2], q.shape[:2]
     if b not in (1, B) or h not in (1, H):
-        raise InputError(f"mask is for (batch, heads) {(b, h)}, got {(B, H)}")
+        raise InputError(f"mask must be for (batch, heads) {(B, H)}, got one for {(b, h)}")
 
 
 def _check_reach(q_len: int, k_len: int) -> None:

@@ -87,13 +87,13 @@ def _check_tensors(q: Any, k: Any, v: Any) -> None:
         if x.dtype not in _DTYPES:
             raise InputError(f"{name} must be float16, bfloat16 or float32, got {x.dtype}")
         if x.device != q.device:
-            raise InputError(f"{name} is on {x.device}, but q is on {q.device}")
+            raise InputError(f"{name} must be on {q.device} as q, got {x.device}")
     if q.device.type != "cuda" and not INTERPRETED:
         raise InputError(f"q must be on a CUDA device, got {q.device}")
     if INTERPRETED and q.dtype == torch.bfloat16:
         raise InputError("q must be float16 or float32: Triton's interpreter gets bfloat16 wrong")
     if q.ndim == 4 and q.shape[3] > 256:
-        raise InputError(f"q has heads of size {q.shape[3]}; at most 256 fit")
+        raise InputError(f"q must have heads of size at most 256, got {q.shape[3]}")
     for name, x in (("q", q), ("k", k)):
         if x.ndim == 4 and x.shape[2] * x.shape[3] >= REACH:
             raise InputError(f"{name} must have fewer than 2**31 elements a head")

@@ -499,8 +499,8 @@ def alias_draw(u: Any, threshold: Any, other: Any) -> Any:
     u, threshold, other = np.asarray(u), np.asarray(threshold), np.asarray(other)
     if u.ndim != 2 or u.shape[1] != 2 or threshold.shape != other.shape or threshold.ndim != 1:
         raise InputError(
-            f"u, threshold and other have shapes {u.shape}, {threshold.shape} and {other.shape}; "
-            "expected (n, 2), (K,) and (K,)"
+            "u, threshold and other must have shapes (n, 2), (K,) and (K,), "
+            f"got {u.shape}, {threshold.shape} and {other.shape}"
         )
     for name, x in (("u", u), ("threshold", threshold)):
         if x.dtype not in (np.float32, np.float64):

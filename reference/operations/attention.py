@@ -106,7 +106,7 @@ def checked(q: Any, k: Any, v: Any, mask: Any, scale: float | None) -> tuple[Mas
     _check_shapes(q, k, v)
     for name, x in (("k", k), ("v", v)):
         if x.dtype != q.dtype:
-            raise InputError(f"{name} is {x.dtype}, but q is {q.dtype}")
+            raise InputError(f"{name} must be {q.dtype} as q, got {x.dtype}")
     mask = as_mask(mask)
     if scale is None:
         scale = 1.0 / math.sqrt(q.shape[3])
@@ -137,7 +137,7 @@ def check_dout(q: Any, dout: Any) -> None:
 def fitted(x: Any, shape: tuple[int, ...]) -> Any:
     """What a mask gave, broadcast to `shape`; InputError if it was made for another batch."""
     if x.ndim == len(shape) and any(a not in (1, b) for a, b in zip(x.shape, shape, strict=True)):
-        raise InputError(f"mask is for (batch, heads) {x.shape[:2]}, got {shape[:2]}")
+        raise InputError(f"mask must be for (batch, heads) {shape[:2]}, got one for {x.shape[:2]}")
     return np.broadcast_to(x, shape)
 
 
@@ -148,6 +148,6 @@ def _check_shapes(q: Any, k: Any, v: Any) -> None:
     if tuple(k.shape) != tuple(v.shape):
         raise InputError(f"v must have k's shape {tuple(k.shape)}, got {tuple(v.shape)}")
     if k.shape[0] != q.shape[0] or k.shape[3] != q.shape[3] or q.shape[3] < 1:
-        raise InputError(f"k {tuple(k.shape)} doesn't fit q {tuple(q.shape)}: batch and D must")
+        raise InputError(f"k must have the batch and D of q {tuple(q.shape)}, got {tuple(k.shape)}")
     if k.shape[1] < 1 or q.shape[1] % k.shape[1]:
-        raise InputError(f"q has {q.shape[1]} heads, not a multiple of k's {k.shape[1]}")
+        raise InputError(f"q must have a multiple of k's {k.shape[1]} heads, got {q.shape[1]}")

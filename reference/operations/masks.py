@@ -207,7 +207,7 @@ class Documents(Mask):
         """Raise InputError if the ids aren't those of k_len keys, or the queries are more."""
         if self.ids.shape[-1] != k_len or q_len > k_len:
             raise InputError(
-                f"mask: documents of {self.ids.shape[-1]} keys; got {q_len} queries, {k_len} keys"
+                f"mask must be for {q_len} queries and {k_len} keys, got {self.ids.shape[-1]} ids"
             )
 
 
@@ -244,7 +244,7 @@ class Raster(Mask):
     def _positions(self, q_len: int, k_len: int) -> Any:
         if self.height * self.width != k_len or q_len > k_len:
             raise InputError(
-                f"mask: {self.height}×{self.width} pixels; got {q_len} queries, {k_len} keys"
+                f"mask must be for {k_len} keys, got {self.height}×{self.width} pixels"
             )
         return _positions(q_len, k_len)
 
@@ -258,9 +258,7 @@ class Boolean(Mask):
     def dense(self, q_len: int, k_len: int) -> Any:
         """`seen` itself."""
         if self.seen.shape[-2:] != (q_len, k_len):
-            raise InputError(
-                f"mask is for {self.seen.shape[-2:]} (queries, keys), got {(q_len, k_len)}"
-            )
+            raise InputError(f"mask must be {q_len} × {k_len}, got {self.seen.shape[-2:]}")
         return self.seen
 
     def interval(self, q_len: int, k_len: int) -> Interval | None:
@@ -330,7 +328,7 @@ def _per_batch(seen: Any) -> Any:
 
 def _a_mask(other: Any) -> Mask:
     if not isinstance(other, Mask):
-        raise InputError(f"a mask combines with a mask, got {type(other).__name__}")
+        raise InputError(f"a mask must be combined with a mask, got {type(other).__name__}")
     return other
 
 

@@ -438,7 +438,7 @@ def test_names_that_collide_and_parameters_that_are_none():
         state(model)
     model = Layer(1)
     model.W = 0.1 * model.W
-    with pytest.raises(InputError, match="W is a computed Tensor"):
+    with pytest.raises(InputError, match="W must be made as Tensor"):
         parameters(model)
 
 

@@ -87,7 +87,7 @@ def test_describe_what_holds_nothing():
 def test_describe_names_what_is_no_parameter():
     net = Net()
     net.scale = net.scale * 2.0
-    with pytest.raises(InputError, match="scale is a computed Tensor"):
+    with pytest.raises(InputError, match="scale must be made as Tensor"):
         describe(net)
 
 

@@ -305,7 +305,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "padding for another batch": ({"mask": masks.padding(np.array([1, 2, 3]))}, "mask"),
     "mask of numbers": ({"mask": np.ones((3, 3))}, "mask must be a Mask or bool .* float64"),
     "mask by name": ({"mask": "causal"}, "mask must be a Mask or bool"),
-    "mask for other heads": ({"mask": np.tile(HOLES, (1, 3, 1, 1))}, "mask is for"),
+    "mask for other heads": ({"mask": np.tile(HOLES, (1, 3, 1, 1))}, "mask must be for"),
     "parts for two batches": (
         {"mask": masks.boolean(HOLES[None, None].repeat(2, 0)) & masks.padding([1, 2, 3])},
         "mask: its parts are for batches 2 and 3",

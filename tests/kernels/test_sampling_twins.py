@@ -293,7 +293,7 @@ def test_bad_arguments_are_named(change, message):
     ("u", "other", "message"),
     [
         (np.ones((3, 2)), [0, 1], "u must lie in \\[0, 1\\)"),
-        (np.zeros((3, 1)), [0, 1], "^u, threshold and other have shapes"),
+        (np.zeros((3, 1)), [0, 1], "^u, threshold and other must have shapes"),
         (np.zeros((3, 2)), [0, 2], "^other must .*got int64"),
         (np.zeros((3, 2)), [0.5, 0.7], "^other must .*got float64"),
         (np.zeros((3, 2), np.float16), [0, 1], "^u must .*got float16"),

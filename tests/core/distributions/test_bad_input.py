@@ -42,8 +42,8 @@ def bad(message):
         (lambda: Normal(np.zeros(2, int), 1.0), "loc must be float32 or float64, got int64"),
         (lambda: Normal("a", 1.0), "loc must be numbers, got str"),
         (lambda: Logistic(0.0, -1.0), "scale must be positive, got -1.0"),
-        (lambda: Bernoulli(), "give logits or probs, one of them"),
-        (lambda: Bernoulli(0.0, probs=0.5), "give logits or probs, one of them"),
+        (lambda: Bernoulli(), "logits or probs must be given, one of them"),
+        (lambda: Bernoulli(0.0, probs=0.5), "logits or probs must be given, one of them"),
         (lambda: Bernoulli(probs=np.array([0.5, 1.5])), r"probs must be in \[0, 1\], got 1.5"),
         (lambda: Bernoulli(np.array(np.nan)), "logits must be a number, got nan"),
         (lambda: Categorical(probs=np.array([0.5, -0.1])), "probs must be at least 0, got -0.1"),
@@ -62,7 +62,10 @@ def bad(message):
         (lambda: DiscretizedLogistic(0.0, 1.0, 2.5), "levels must be an int"),
         (lambda: DiscretizedLogistic(0.0, 0.0), "scale must be positive, got 0.0"),
         (lambda: Mixture(Categorical(np.zeros(3)), Normal(np.zeros(2), 1.0)), r"\(…, 3\)"),
-        (lambda: Mixture(Categorical(np.zeros((2, 3))), Normal(np.zeros(3), 1.0)), r"mixing has"),
+        (
+            lambda: Mixture(Categorical(np.zeros((2, 3))), Normal(np.zeros(3), 1.0)),
+            r"mixing must have",
+        ),
         (
             lambda: Independent(Normal(np.zeros(3), 1.0), 2),
             r"ndims must be .*, got 2",
@@ -70,7 +73,7 @@ def bad(message):
         (lambda: AffineTransform(0.0, 0.0), "scale must be different from 0, got 0.0"),
         (
             lambda: TransformedDistribution(Normal(0, 1), AffineTransform(np.zeros(3), 1.0)),
-            r"transform has shape \(3,\); base has \(\)",
+            r"transform must fit base\'s shape \(\), got \(3,\)",
         ),
     ],
 )
@@ -125,9 +128,9 @@ def test_what_has_no_closed_form_says_so():
         kl_divergence(Logistic(0.0, 1.0), Logistic(0.0, 1.0))
     with bad("kl_divergence has no closed form for Normal and Bernoulli"):
         kl_divergence(p, Bernoulli(0.0))
-    with bad("p has 2 outcomes; q has 3"):
+    with bad("q must have p's 2 outcomes, got 3"):
         kl_divergence(Categorical(np.zeros(2)), Categorical(np.zeros(3)))
-    with bad(r"p has event_shape \(2,\); q has \(3,\)"):
+    with bad(r"q must have p\'s event_shape \(2,\), got \(3,\)"):
         kl_divergence(MULTI, MultivariateNormal(np.zeros(3), np.eye(3)))
     with bad("shapes don't broadcast: p"):
         kl_divergence(Normal(np.zeros(2), 1.0), Normal(np.zeros(3), 1.0))

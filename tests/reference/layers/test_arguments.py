@@ -312,7 +312,7 @@ def test_caches_are_named():
     for wrong in (tuple(cache), 0, cache.k, {}):
         with pytest.raises(InputError, match="cache must be a Cache or None"):
             attention.step(x, wrong)
-    with pytest.raises(InputError, match=r"^k \(2, 2, 1, 4\) doesn't fit q \(1, "):
+    with pytest.raises(InputError, match=r"^k must have the batch and D of q \(1, "):
         attention.attend(x[:1], cache)
 
 
