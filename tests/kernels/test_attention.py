@@ -296,8 +296,8 @@ GOOD = np.zeros((2, 4, 3, 5))
 HOLES = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1]], bool)
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "q has three axes": ({"q": GOOD[0]}, "q must be"),
-    "k is float32": ({"k": GOOD.astype(np.float32)}, "k is float32"),
-    "heads don't divide": ({"q": GOOD[:, :3]}, "3 heads"),
+    "k is float32": ({"k": GOOD.astype(np.float32)}, "k must be float64 as q, got float32"),
+    "heads don't divide": ({"q": GOOD[:, :3]}, "4 heads, got 3"),
     "v is longer": ({"v": np.zeros((2, 4, 4, 5))}, "v must have"),
     "batches differ": ({"q": GOOD[:1]}, "k "),
     "mask for other lengths": ({"mask": np.ones((3, 4), bool)}, "mask"),

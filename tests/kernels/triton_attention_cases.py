@@ -561,7 +561,7 @@ def bad_input() -> None:
     ids = masks.documents(np.zeros((2, 4), int))
     cases: list[tuple[tuple[Any, ...], str]] = [
         ((x.double(), x, x), "q must be float16"),
-        ((x, x.half(), x), "k is"),
+        ((x, x.half(), x), "k must be torch.float32 as q"),
         ((x, x, np.zeros((1, 1, 4, 8))), "v must be a torch tensor"),
         ((torch.zeros(1, 1, 4, 257),) * 3, "257"),
         ((x, x, x, torch.ones(4, 5, dtype=torch.bool)), "mask"),

@@ -51,7 +51,7 @@ def bad(message):
         (lambda: Categorical(np.array([0.0, INF])), "largest of logits must be finite .*, got inf"),
         (lambda: Categorical(np.array(0.0)), "logits must have a last axis"),
         (lambda: Categorical(np.zeros((2, 0))), "logits must have a last axis"),
-        (lambda: MultivariateNormal(np.zeros(2)), "give covariance_matrix or scale_tril"),
+        (lambda: MultivariateNormal(np.zeros(2)), "covariance_matrix or scale_tril must be given"),
         (lambda: MultivariateNormal(np.zeros(2), np.eye(3)), r"shapes \(…, D\) and \(…, D, D\)"),
         (lambda: MultivariateNormal(np.array(0.0), np.eye(1)), r"got \(\) and \(1, 1\)"),
         (lambda: MultivariateNormal(np.zeros(2), -np.eye(2)), "must be positive definite"),
