@@ -12,7 +12,7 @@ def laid(rng: np.random.Generator, x: Any) -> Any:
 
     Large arrays, which are timed, lie in order.
     """
-    how = rng.integers(3) if 0 < x.ndim and x.size < 3000 else 0
+    how = rng.integers(3) if x.ndim > 0 and x.size < 3000 else 0
     if how == 1:
         axes = rng.permutation(x.ndim)
         return np.ascontiguousarray(x.transpose(axes)).transpose(np.argsort(axes))
