@@ -161,7 +161,8 @@ def _as_table(path: Path, data: Dataset, units: Units, standardise: bool) -> Dat
         return _in_units(data, units.fitted(data.train.x.astype(np.float64)))
     x = data.train.x.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        lost = np.abs(x - x.astype(np.float32)).max(axis=0) > _TELLS_APART * x.std(axis=0)
+        spread, off = x.std(axis=0), np.abs(x - x.astype(np.float32)).max(axis=0)
+        lost = (np.ptp(x, axis=0) > 0) & (off > _TELLS_APART * spread)  # one value needs no telling
     if lost.any():
         name = units.names[int(np.argmax(lost))]
         raise DataError(

@@ -52,9 +52,16 @@ tables = hnp.arrays(
 )
 
 
-@given(
-    tables.filter(lambda x: bool((np.abs(x.astype(np.float64)) < 1e38).all())), st.integers(0, 9)
-)
+def fits_float32(x):
+    """Whether rounding to float32 leaves every column's values apart."""
+    wide = x.astype(np.float64)
+    if not (np.abs(wide) < 1e38).all():
+        return False
+    off = np.abs(wide - wide.astype(np.float32)).max(axis=0)
+    return bool(((np.ptp(wide, axis=0) == 0) | (off < 1e-4 * wide.std(axis=0))).all())
+
+
+@given(tables.filter(fits_float32), st.integers(0, 9))
 def test_arrays_round_trip(tmp_path_factory, x, seed):
     folder = tmp_path_factory.mktemp("arrays")
     y = np.arange(len(x)) % 3
