@@ -167,12 +167,12 @@ def test_a_process_that_hangs_or_dies_leaves_what_it_found(
 
 def test_what_a_process_started_ends_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "LEAST", 0)
-    child = "import subprocess as s, sys, time; p = s.Popen(['sleep', '60']);"
+    child = "import subprocess as s, sys, time; p = s.Popen(['sleep', '600']);"
     child += " open(sys.argv[1] + '.pid', 'w').write(str(p.pid)); time.sleep(60)"
     monkeypatch.setattr(gpu, "start_job", started(child))
     list(gpu.run_group(gpu.Group("g", ("job",), 60), tmp_path, 2, True))
     state = Path(f"/proc/{(tmp_path / 'job.pid').read_text()}/stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z"
+    waited(lambda: not state.exists() or state.read_text().split()[2] == "Z")
 
 
 def test_a_process_ends_with_the_one_that_started_it(tmp_path):
