@@ -445,6 +445,9 @@ class EMA:
 
 
 def _checked(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if not isinstance(params, Mapping):
+        got = type(params).__name__
+        raise InputError(f"params must be Tensors by name, as parameters(model), got {got}")
     if not params:
         raise InputError("params must hold at least one Tensor, got none")
     dtypes = sorted({str(p.dtype) for p in params.values()})

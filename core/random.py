@@ -26,6 +26,7 @@ Muller (1958); Lemire, Fast Random Integer Generation in an Interval (2019). MIS
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -62,6 +63,8 @@ _WEYL = 0x9E3779B9, 0xBB67AE85
 _MASK = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 _BLOCK = 1 << 14  # counters at a time: temporaries stay in cache
+_OWN = 1 << 15  # streams of one's own begin here
+_owners: dict[int, str] = {}
 _RETRIES = 1 << 16  # stream + attempt · 2¹⁶ is where `integers` looks for further words
 
 
@@ -308,6 +311,23 @@ def checked_seed(seed: Any) -> int:
     return whole("seed", seed, 0, 2**63 - 1)
 
 
+def own_stream(name: str) -> int:
+    """The number of a stream of one's own, for `stream=`: the same for a name, none of STREAMS.
+
+    It lies in [2¹⁵, 2¹⁶). InputError if an earlier name of this process has the same number, which
+    would repeat its draws.
+
+    >>> uniform(0, 2, stream=own_stream("my model's labels"))
+    array([0.04059245, 0.15330462], dtype=float32)
+    """
+    if not isinstance(name, str) or not name or name in STREAMS:
+        raise InputError(f"name must be a new stream's name, got {name!r}")
+    number = _OWN + zlib.crc32(name.encode()) % _OWN
+    if _owners.setdefault(number, name) != name:
+        raise InputError(f"name must be another than {name!r}: {_owners[number]!r} has its number")
+    return number
+
+
 def checked_step(step: Any) -> int:
     """The step as an int in [0, 2³²), else InputError."""
     return whole("step", step, 0, 2**32 - 1)
@@ -317,7 +337,8 @@ def checked_stream(stream: Any) -> int:
     """The number of a stream, given by its name or number, else InputError."""
     if isinstance(stream, str):
         if stream not in STREAMS:
-            raise InputError(f"stream must be one of {', '.join(STREAMS)}, got {stream!r}")
+            known = ", ".join(STREAMS)
+            raise InputError(f"stream must be one of {known}, or an own_stream, got {stream!r}")
         return STREAMS[stream]
     return whole("stream", stream, 0, _RETRIES - 1)
 

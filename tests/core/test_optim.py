@@ -510,3 +510,9 @@ def test_average_restored_goes_on_to_the_same_bits():
             other.update()
     want, got = ema.state_dict(), other.state_dict()
     assert all(np.array_equal(want[name], got[name]) for name in want)
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+def test_a_list_of_tensors_says_what_to_give(kind):
+    with pytest.raises(InputError, match=r"^params must be Tensors by name.*got list"):
+        kind([Tensor(np.ones(2))], lr=0.1)

@@ -525,3 +525,17 @@ def test_numpy_integers_are_integers():
     last = bits(2**63 - 1, (1, 4), step=2**32 - 1, first=2**32 - 1, stream=2**16 - 1)
     expected = scalar_philox(0, 2**32 - 1, 2**32 - 1, 2**16 - 1, 2**63 - 1)
     assert last[0].tolist() == list(expected)
+
+
+def test_a_stream_of_ones_own_repeats_no_other():
+    mine, other = (random.own_stream(name) for name in ("mine", "other"))
+    assert mine == random.own_stream("mine") != other
+    assert not {mine, other} & set(random.STREAMS.values())
+    drawn = [random.uniform(0, (1, 50), stream=s) for s in (mine, other, *random.STREAMS)]
+    assert len({d.tobytes() for d in drawn}) == len(drawn)
+    for wrong in ("sample", "", 3, None):
+        with pytest.raises(InputError, match=r"^name must be"):
+            random.own_stream(wrong)
+    names = (f"stream {i}" for i in range(100_000))  # more than there are numbers: two must meet
+    with pytest.raises(InputError, match="has its number"):
+        list(map(random.own_stream, names))
