@@ -13,8 +13,8 @@ and what advances a state (`follow`, a Cache) is a step that stands in the calle
 
 Read `linear` and `mlp` first. For images: `conv2d`, `kernel_mask`, `conv_transpose2d`, `norm`,
 `batch_norm`, `adain`. For sequences: `embedding`, `recurrent`, `gru`, `lstm`, `conv1d`,
-`causal_conv1d`, `positions`, `rotary`, `attention` and its `cache`. For either: `dropout`,
-`spectral`, `time_embedding`. `core.state.describe` lists what a layer holds.
+`causal_conv1d`, `positions`, `rotary`, `attention` and its `cache`, `transformer_block`. For
+either: `dropout`, `spectral`, `time_embedding`. `core.state.describe` lists what a layer holds.
 """
 
 from reference.layers.adain import AdaIN
@@ -39,6 +39,7 @@ from reference.layers.recurrent import RNNCell, unroll
 from reference.layers.rotary import Rotary
 from reference.layers.spectral import SpectralNorm
 from reference.layers.time_embedding import TimeEmbedding
+from reference.layers.transformer_block import TransformerBlock
 
 __all__ = [
     "MLP",
@@ -66,6 +67,7 @@ __all__ = [
     "SinusoidalPositions",
     "SpectralNorm",
     "TimeEmbedding",
+    "TransformerBlock",
     "kernel_mask",
     "sinusoidal",
     "unroll",

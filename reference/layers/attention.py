@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from core import Array
-from core.checks import divisor, shaped, whole
+from core.checks import divisor, number, shaped, whole
 from core.random import Generator
 from reference.layers.cache import Cache, checked_cache
 from reference.layers.linear import Linear
@@ -27,8 +27,8 @@ class Attention:
 
     key_heads: how many heads keys and values have, each for heads / key_heads of the queries'
     (Ainslie et al. 2023); heads if None. n_context: features of what is attended to, if not n_in.
-    rotary: how queries and keys are turned by their positions; None: they are not. The `mask` of a
-    call says which keys a query sees; None: all.
+    rotary: how queries and keys are turned by their positions, if at all. last_gain: of W_o. The
+    `mask` of a call says which keys a query sees; None: all.
 
     >>> attention = Attention(16, 16, 4, Generator(0, stream="init"), key_heads=2)
     >>> x, cache = np.ones((1, 5, 16), np.float32), None
@@ -49,6 +49,7 @@ class Attention:
         n_context: int | None = None,
         rotary: Rotary | None = None,
         gain: float = 1.0,
+        last_gain: float = 1.0,
         dtype: Any = np.float32,
     ) -> None:
         self.n_in, self.n_out = whole("n_in", n_in, 1), whole("n_out", n_out, 1)
@@ -61,7 +62,9 @@ class Attention:
         self.q = Linear(n_in, n_out, rng, **how)
         self.k = Linear(self.n_context, self.key_heads * self.D, rng, **how)
         self.v = Linear(self.n_context, self.key_heads * self.D, rng, **how)
-        self.o = Linear(n_out, n_out, rng, **how)
+        self.o = Linear(
+            n_out, n_out, rng, **{**how, "gain": number("last_gain", last_gain, least=0)}
+        )
 
     def __call__(self, x: Array, mask: Mask | Any = None, context: Array | None = None) -> Array:
         """x (B, Q, n_in) over itself, or over a context (B, K, n_context) → (B, Q, n_out)."""

@@ -315,6 +315,36 @@ def grouped_attention(rng: Any, dtype: Any, kind: Any = layers.Attention) -> Pai
     return Pair(layer, [normal(rng, dtype, B, T, n)], ours, theirs)
 
 
+@case
+def transformer_block(rng: Any, dtype: Any, kind: Any = layers.TransformerBlock) -> Pair:
+    import torch
+
+    heads, D, width, B, T = sizes(rng, 5, 3)
+    n = heads * D
+    layer = shaken(kind(n, heads, source(rng), width=width, dtype=dtype), rng)
+
+    def ours(layer: Any, x: Any) -> Any:
+        return [layer(x), layer(x, causal()), layer.step(x, None)[0]]
+
+    def theirs(p: Any, x: Any) -> Any:
+        own = {k.removeprefix("attention."): a for k, a in p.items()}
+        hidden = torch.ones(T, T).triu(1).bool()
+        for seen in (torch.zeros_like(hidden), hidden, hidden):
+            y = normed(p, "norm_1", x)
+            y = x + multihead(own, heads, y, y, seen)
+            h = normed(p, "norm_2", y) @ p["mlp.layers.0.W"] + p["mlp.layers.0.b"]
+            yield y + torch.nn.functional.gelu(h) @ p["mlp.layers.1.W"] + p["mlp.layers.1.b"]
+
+    return Pair(layer, [normal(rng, dtype, B, T, n)], ours, lambda p, x: list(theirs(p, x)))
+
+
+def normed(p: Any, name: str, x: Any) -> Any:
+    """torch's layer norm with our γ and β."""
+    import torch
+
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], p[f"{name}.gamma"], p[f"{name}.beta"])
+
+
 def rotary_torch(x: Any, half: int, start: int = 0) -> Any:
     """Pairs as complex numbers, times e^(i t ω)."""
     import torch

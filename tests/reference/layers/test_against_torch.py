@@ -216,6 +216,24 @@ class SeesAll(layers.Attention):
         return super().attend(x, cache)
 
 
+class NormsAfter(layers.TransformerBlock):
+    """As in Vaswani et al."""
+
+    def __call__(self, x: Array, mask: Any = None) -> Array:
+        y = self.norm_1(x + self.attention(x, mask))
+        return self.norm_2(y + self.mlp(y))
+
+
+class AddsTheNormed(layers.TransformerBlock):
+    def _transformed(self, x: Array) -> Array:
+        return self.norm_2(x) + self.mlp(self.norm_2(x))
+
+
+class StepsBlindly(layers.TransformerBlock):
+    def step(self, x: Array, cache: Any, mask: Any = None) -> Any:
+        return self(x, mask), cache
+
+
 class FollowsWhenCalled(layers.SpectralNorm):
     def __call__(self, x: Array) -> Array:
         self.follow()
@@ -366,6 +384,9 @@ WRONG = [
     ("grouped_attention", SharesKeysInTurn),
     ("grouped_attention", TurnsKeysOnly),
     ("cross_attention", MissesTheLast),
+    ("transformer_block", NormsAfter),
+    ("transformer_block", AddsTheNormed),
+    ("transformer_block", StepsBlindly),
     ("spectral_norm", FollowsWhenCalled),
     ("spectral_norm", DividesByFrobenius),
     ("spectral_norm", TakesSigmaForConstant),

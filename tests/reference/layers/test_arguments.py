@@ -30,6 +30,7 @@ VALID: dict[str, dict[str, Any]] = {
     "GRUCell": {"n_in": 3, "n_out": 2},
     "LSTMCell": {"n_in": 3, "n_out": 2},
     "Attention": {"n_in": 3, "n_out": 8, "heads": 2},
+    "TransformerBlock": {"n": 4, "heads": 2},
     "Conv1d": {"n_in": 4, "n_out": 2, "kernel": 3},
     "CausalConv1d": {"n_in": 4, "n_out": 2, "kernel": 3},
     "Conv2d": {"n_in": 4, "n_out": 2, "kernel": 3},
@@ -46,7 +47,7 @@ VALID: dict[str, dict[str, Any]] = {
 NO_SIZE = (0, -1, 2.5, True, math.nan, "3", [3], np.float64(2))
 NO_NUMBER = (-1, math.nan, math.inf, True, "1", [1.0], None)
 WRONG: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("n_in", "n_out", "n", "length", "heads"), (*NO_SIZE, None)),
+    **dict.fromkeys(("n_in", "n_out", "n", "length", "heads", "width"), (*NO_SIZE, None)),
     **dict.fromkeys(("key_heads", "n_context"), NO_SIZE),
     **dict.fromkeys(("kernel", "stride", "dilation", "groups"), (*NO_SIZE, None)),
     "padding": (-1, 2.5, True, math.nan, "3", [3], None),
@@ -133,7 +134,8 @@ X = {"Linear": (2, 3), "MLP": (2, 3), "LearnedPositions": (2, 4, 3), "Sinusoidal
 X |= {"Conv1d": (2, 4, 5), "CausalConv1d": (2, 4, 5), "ConvTranspose1d": (2, 4, 5)}
 X |= {"Conv2d": (2, 4, 5, 6), "ConvTranspose2d": (2, 4, 5, 6), "BatchNorm": (2, 3, 5)}
 X |= {"LayerNorm": (2, 5, 3), "RMSNorm": (2, 5, 3), "GroupNorm": (2, 4, 5)}
-X |= {"Rotary": (2, 5, 4), "Attention": (2, 5, 3), "SpectralNorm": (2, 3)}
+X |= {"Rotary": (2, 5, 4), "Attention": (2, 5, 3), "TransformerBlock": (2, 5, 4)}
+X |= {"SpectralNorm": (2, 3)}
 CELLS = {"RNNCell": 1, "GRUCell": 1, "LSTMCell": 2}
 
 
@@ -330,6 +332,7 @@ def test_representations():
         "GRUCell": "GRUCell(3 → 2)",
         "LSTMCell": "LSTMCell(3 → 2)",
         "Attention": "Attention(3 → 8, 2 heads)",
+        "TransformerBlock": "TransformerBlock(4, 2 heads)",
         "Conv1d": "Conv1d(4 → 2, 3)",
         "CausalConv1d": "CausalConv1d(4 → 2, 3, dilation 1)",
         "Conv2d": "Conv2d(4 → 2, 3×3)",
