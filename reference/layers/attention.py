@@ -62,18 +62,16 @@ class Attention:
         self.q = Linear(n_in, n_out, rng, **how)
         self.k = Linear(self.n_context, self.key_heads * self.D, rng, **how)
         self.v = Linear(self.n_context, self.key_heads * self.D, rng, **how)
-        self.o = Linear(
-            n_out, n_out, rng, **{**how, "gain": number("last_gain", last_gain, least=0)}
-        )
+        how["gain"] = number("last_gain", last_gain, least=0)
+        self.o = Linear(n_out, n_out, rng, **how)
 
     def __call__(self, x: Array, mask: Mask | Any = None, context: Array | None = None) -> Array:
         """x (B, Q, n_in) over itself, or over a context (B, K, n_context) → (B, Q, n_out)."""
         return self.attend(x, self.memory(x if context is None else context), mask)
 
     def step(self, x: Array, cache: Cache | None, mask: Any = None) -> tuple[Array, Cache]:
-        """The next elements x (B, Q, n_in), over those in the cache (None: there are none before)
-        and themselves, but none later; → (B, Q, n_out), and the longer cache.
-        """
+        """The next elements x (B, Q, n_in), over those in the cache (None: none) and themselves,
+        but none later; → (B, Q, n_out), and the longer cache."""
         cache = checked_cache(cache)
         later = self.memory(x, cache.length if cache else 0)
         cache = cache.extended(later) if cache else later
