@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from core import special
 from core.activations import gelu, leaky_relu, log_sigmoid, relu, sigmoid, silu, softplus
 from core.checks import number
 from core.convolution import (
@@ -78,6 +77,7 @@ __all__ = [
     "upsample_nearest2d",
 ]
 
+_FAR = 80.0  # e^_FAR is finite in float32, e^(−_FAR) is nothing beside 1
 _FEW = 256  # rows of a table up to which a product with one-hot labels beats sorting
 
 
@@ -171,11 +171,13 @@ def one_hot(labels: Any, n: int, dtype: Any = np.float32) -> Any:
     return np.eye(n, dtype=dtype)[labels]
 
 
+def _bernoulli_logits(g: Array, z: Array, x: Array, logits: Array) -> Array:
+    """g (x − sigmoid(l)), by NumPy's exponential: SciPy's expit takes three times as long."""
+    return g * (x - 1 / (1 + np.exp(-np.maximum(logits, -_FAR))))
+
+
 @operation(arrays=2)
-@differentiable(
-    lambda g, z, x, logits: g * logits,
-    lambda g, z, x, logits: g * (x - special.expit(logits)),
-)
+@differentiable(lambda g, z, x, logits: g * logits, _bernoulli_logits)
 def bernoulli_log_prob(x: Any, logits: Any) -> Any:
     """log p(x) of Bernoulli variables, elementwise, in nats: x·l − log(1 + e^l).
 

@@ -41,8 +41,9 @@ class Diverged(GenzooError, ArithmeticError):
 class Optimiser:
     """What the optimisers share: θ as one vector, its gradient g, and buffers named by `letters`.
 
-    `step` gathers g, lets `_direction` turn it into the step Δ in place, and subtracts Δ from θ.
-    A parameter without a gradient is skipped: neither it nor its buffers nor its step count t move.
+    `step` goes through θ in blocks: it copies a block of g, lets `_direction` turn it into the step
+    Δ in place, and subtracts Δ from θ. A parameter without a gradient is skipped: neither it nor
+    its buffers nor its step count t move.
     """
 
     letters: tuple[str, ...] = ()
@@ -54,9 +55,9 @@ class Optimiser:
         ends = np.cumsum([0, *(p.size for p in self.params.values())]).tolist()
         self._slices = [slice(a, b) for a, b in pairwise(ends)]
         dtype = next(iter(self.params.values())).dtype
-        self._g = np.zeros(ends[-1], dtype)
-        self._scratch = np.empty(min(ends[-1], _BLOCK), dtype)
+        self._g, self._scratch = np.empty((2, min(ends[-1], _BLOCK)), dtype)
         self._buffers = {letter: np.zeros(ends[-1], dtype) for letter in self.letters}
+        self._plans: dict[tuple[int, int], list[Block]] = {}
         self.t = np.zeros(len(self.params), np.int64)  # updates that each parameter has had
 
     def zero_grad(self) -> None:
@@ -70,15 +71,25 @@ class Optimiser:
         Raises Diverged, before anything has moved, if a gradient holds NaN or infinity.
         """
         lr = self.lr * scale
-        present = self._gather(lr)
-        self.t[present] += 1
-        for part, t in self._parts(present):
-            for start in range(part.start, part.stop, _BLOCK):
-                block = slice(start, min(start + _BLOCK, part.stop))
-                g = self._g[block]
+        gradients, small = self._gather()
+        self.t[list(gradients)] += 1
+        tensors = list(self.params.values())
+        theta = {i: value(tensors[i]).reshape(-1) for i in gradients}
+        for part, t in self._parts(list(gradients)):
+            for block, pieces in self._plan(part):
+                g = self._g[: block.stop - block.start]
+                for i, here, there in pieces:
+                    g[there] = gradients[i][here]
+                    if self.weight_decay:
+                        self._decay(g[there], theta[i][here], lr)
+                if not small:
+                    self._bound(g)
                 buffers = [b[block] for b in self._buffers.values()]
                 self._direction(g, *buffers, scratch=self._scratch[: g.size], lr=lr, t=t)
-        self._subtract(present)
+                for i, here, there in pieces:
+                    theta[i][here] -= g[there]
+        for i, moved in theta.items():
+            _put(tensors[i], moved)
 
     def state_dict(self) -> Arrays:
         """The buffers under 'letter.parameter', and the step counts under 't'. Copies."""
@@ -100,53 +111,63 @@ class Optimiser:
     def _direction(self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int) -> None:
         raise NotImplementedError
 
-    def _gather(self, lr: float) -> list[int]:
-        """Copy the gradients into g; return which parameters have one."""
-        present = []
-        for i, (p, part) in enumerate(zip(self.params.values(), self._slices, strict=True)):
-            if p.grad is not None:
-                self._g[part] = value(p.grad).reshape(-1)
-                present.append(i)
-        small = self._check_finite(present)
-        if self.weight_decay:
-            self._decay(present, lr)
-        if not small:
-            self._bound()
-        return present
+    def _gather(self) -> tuple[dict[int, Any], bool]:
+        """Flat gradients of the parameters that have one, and whether all squares are finite.
 
-    def _bound(self) -> None:
+        Raises Diverged for a gradient that holds NaN or infinity.
+        """
+        tensors = enumerate(self.params.values())
+        found = {i: value(p.grad).reshape(-1) for i, p in tensors if p.grad is not None}
+        # Dot products see every NaN and infinity; only if they do are the gradients searched.
+        if math.isfinite(sum(float(np.vdot(g, g)) for g in found.values())):
+            return found, True
+        names = list(self.params)
+        for i, g in found.items():
+            if not np.isfinite(g).all():
+                raise Diverged(f"the gradient of {names[i]} holds NaN or infinity")
+        return found, False
+
+    def _bound(self, g: Any) -> None:
         """Deal with finite entries of g so large that their squares may not be."""
 
-    def _decay(self, present: list[int], lr: float) -> None:
+    def _decay(self, g: Any, theta: Any, lr: float) -> None:
         """Coupled (L2) decay: g ← g + λθ, as if ½λ‖θ‖² were part of the loss."""
-        for p, part in self._pick(present):
-            self._g[part] += self.weight_decay * p.data.reshape(-1)
-
-    def _check_finite(self, present: list[int]) -> bool:
-        """Whether all squares are finite. Raises Diverged for a gradient that is not."""
-        # One dot product sees every NaN and infinity; only if it does are parameters searched.
-        if len(present) == len(self.params) and math.isfinite(np.vdot(self._g, self._g)):
-            return True
-        names = list(self.params)
-        for i in present:
-            if not np.isfinite(self._g[self._slices[i]]).all():
-                raise Diverged(f"the gradient of {names[i]} holds NaN or infinity")
-        return False
+        g += self.weight_decay * theta
 
     def _parts(self, present: list[int]) -> list[tuple[slice, int]]:
         """Stretches of the vector that share a step count t: usually all of it, at once."""
         if len(present) == len(self.params) and (self.t == self.t[0]).all():
-            return [(slice(0, self._g.size), int(self.t[0]))]
+            return [(slice(0, self._slices[-1].stop), int(self.t[0]))]
         return [(self._slices[i], int(self.t[i])) for i in present]
 
-    def _pick(self, present: list[int]) -> Iterator[tuple[Tensor, slice]]:
-        tensors = list(self.params.values())
-        return ((tensors[i], self._slices[i]) for i in present)
+    def _plan(self, part: slice) -> "list[Block]":
+        """The blocks of a stretch of the vector, and what lies in each."""
+        key = part.start, part.stop
+        if key not in self._plans:
+            starts = range(part.start, part.stop, _BLOCK)
+            blocks = [slice(a, min(a + _BLOCK, part.stop)) for a in starts]
+            self._plans[key] = [(block, self._pieces(block)) for block in blocks]
+        return self._plans[key]
 
-    def _subtract(self, present: list[int]) -> None:
-        for p, part in self._pick(present):
-            value(p)[...] -= self._g[part].reshape(p.shape)
-            p.touch()
+    def _pieces(self, block: slice) -> list[tuple[int, slice, slice]]:
+        """(number of a parameter, where in the parameter, where in the block), in order."""
+        found = []
+        for i, own in enumerate(self._slices):
+            a, b = max(own.start, block.start), min(own.stop, block.stop)
+            if a < b:
+                here = slice(a - own.start, b - own.start)
+                found.append((i, here, slice(a - block.start, b - block.start)))
+        return found
+
+
+Block = tuple[slice, list[tuple[int, slice, slice]]]
+
+
+def _put(p: Tensor, flat: Any) -> None:
+    """Say that p has moved, and where its memory is not one line, move it."""
+    if not value(p).flags.c_contiguous:
+        value(p)[...] = flat.reshape(p.shape)
+    p.touch()
 
 
 class SGD(Optimiser):
@@ -217,9 +238,9 @@ class Adam(Optimiser):
         self.eps = number("eps", eps, above=0)
         super().__init__(params, lr, weight_decay)
 
-    def _bound(self) -> None:
-        largest = 2.0 ** (np.finfo(self._g.dtype).maxexp // 2 - 1)
-        np.clip(self._g, -largest, largest, out=self._g)
+    def _bound(self, g: Any) -> None:
+        largest = 2.0 ** (np.finfo(g.dtype).maxexp // 2 - 1)
+        np.clip(g, -largest, largest, out=g)
 
     def _direction(self, g: Any, *buffers: Any, scratch: NDArray[Any], lr: float, t: int) -> None:
         m, v = buffers
@@ -292,9 +313,8 @@ class AdamW(Adam):
     ):
         super().__init__(params, lr, betas, eps, weight_decay)
 
-    def _decay(self, present: list[int], lr: float) -> None:
-        for p, _ in self._pick(present):
-            value(p)[...] *= 1 - lr * self.weight_decay
+    def _decay(self, g: Any, theta: Any, lr: float) -> None:
+        theta *= 1 - lr * self.weight_decay
 
 
 # --------------------------------------------------------------------------------------- clipping

@@ -101,10 +101,10 @@ class CoupledAdamW(AdamW):
 class SharedCount(Adam):
     """Counts a skipped parameter's step all the same."""
 
-    def _gather(self, lr):
-        present = super()._gather(lr)
-        self.t[[i for i in range(len(self.t)) if i not in present]] += 1
-        return present
+    def _gather(self):
+        found, small = super()._gather()
+        self.t[[i for i in range(len(self.t)) if i not in found]] += 1
+        return found, small
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def check_steps(kind, log10, dtype, options):
 class SquaresFirst(Adam):
     """A planted fault: g² is taken of whatever comes."""
 
-    def _bound(self):
+    def _bound(self, g):
         pass
 
 
