@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.checks import whole
-from core.data import homes, sets
+from core.data import homes, scenes, sets
 from core.data.dataset import DOMAINS, SHAPES, UNKNOWN, Dataset, Domain, Shape, Split
 from core.data.files import SUFFIXES, load_file
 from core.data.tables import MISSING, Missing
@@ -46,7 +46,7 @@ __all__ = [
     "path_of",
 ]
 
-NAMES: tuple[str, ...] = ("digits", *TOYS, *sets.SOURCES)
+NAMES: tuple[str, ...] = ("digits", *TOYS, *scenes.SETS, *sets.SOURCES)
 """The data sets that come with the install, then those that are downloaded."""
 
 
@@ -80,10 +80,11 @@ def load(
 
     name_or_path: a path is what has a folder or a suffix such as .npz, or exists; names come first.
     data_dir: where downloaded sets are looked for before the cache; else GENZOO_DATA.
-    seed: draws toys and splits a user's file; the other named sets have one fixed split.
+    seed: draws toys and scenes and splits a user's file; the other named sets have one fixed split.
     domain: what the numbers should be (Dataset.as_domain); None leaves them as they are.
     shape: of a sample (Dataset.as_shape); None: flat rows, or sequences where lengths differ.
-    n: training rows: toys draw that many, other sets keep the first n. None: 20 000, and all.
+    n: training rows: toys and scenes draw that many, other sets keep the first n. None: 20 000 of
+    toys, 10 000 of scenes, 2 000 of films, and all.
     block: characters in a row of running text.
     label: of a table, the column with the labels; "none": none. None: y, label or class.
     missing: what is done about missing values of a table: error, drop (the row), or mean (of the
@@ -110,6 +111,8 @@ def load(
     name = name_or_path if isinstance(name_or_path, str) else ""
     if name in TOYS:
         data = toy(name, n=n or 20_000, seed=seed)
+    elif name in scenes.SETS:
+        data = scenes.SETS[name].make(n=n or scenes.SETS[name].n, seed=seed)
     elif name == "digits":
         data = sets.digits()
     elif name in sets.SOURCES:
@@ -145,6 +148,7 @@ def catalogue(data_dir: str | os.PathLike[str] | None = None) -> tuple[Entry, ..
     """Every named data set, in the order of NAMES."""
     installed = [("digits", sets.DIGITS, "CC BY 4.0")]
     installed += [(name, made.doc, "none needed") for name, made in TOYS.items()]
+    installed += [(name, made.doc, "none needed") for name, made in scenes.SETS.items()]
     return (
         *(Entry(name, doc, licence, 0, "installed") for name, doc, licence in installed),
         *(

@@ -1,8 +1,9 @@
-"""Pages that run: a claim, its numbers, its law.
+"""Pages that run: a claim, its numbers in the order of the derivation, a picture, its law.
 
-A lesson is a module whose docstring states the claim and its equation, and whose `run(seed=0)`
-gives the numbers that bear it out; where something is to be seen, `picture(result)` shows it. What
-it claims is a test. `LESSONS` lists them; nothing is imported until a lesson is loaded.
+A lesson is a module whose docstring states the claim and its equation. `run(seed=0)` computes, its
+`facts(result)` tell what was found beside what must be, and where something is to be seen,
+`picture(result)` is a PNG of it. `genzoo lesson NAME` shows all three; what a lesson claims is a
+test too. `LESSONS` lists them; nothing is imported until a lesson is loaded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,45 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of a lesson: what is computed, what was found, what it must be, and whether it is."""
+
+    what: str
+    found: str
+    law: str = ""
+    holds: bool = True
+
+
+def note(what: str, found: float | str) -> Fact:
+    """A number without a law of its own.
+
+    >>> note("entropy of a fair coin, nats", 0.693147).found
+    '0.693147'
+    """
+    return Fact(what, _told(found))
+
+
+def close(what: str, found: float, expected: float, *, within: float) -> Fact:
+    """A number that must be the expected one; `within` says how nearly, rounding or 4 errors.
+
+    >>> close("one half", 0.5, 0.5, within=1e-12)
+    Fact(what='one half', found='0.5', law='= 0.5 ± 1e-12', holds=True)
+    """
+    return Fact(
+        what, _told(found), f"= {_told(expected)} ± {within:.2g}", abs(found - expected) <= within
+    )
+
+
+def below(what: str, found: float, limit: float) -> Fact:
+    """A number that must not exceed another."""
+    return Fact(what, _told(found), f"≤ {_told(limit)}", found <= limit)
+
+
+def _told(x: float | str) -> str:
+    return f"{x:.6g}" if isinstance(x, float) else str(x)
 
 
 @dataclass(frozen=True)

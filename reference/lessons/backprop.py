@@ -22,6 +22,7 @@ import numpy as np
 
 from core import Tensor, grad
 from core.random import Generator
+from reference.lessons import Fact, below, close, note
 
 Step = tuple[str, list[int]]
 
@@ -148,3 +149,13 @@ def run(seed: int = 0) -> Result:
         end = add(end, end)
     visited = backward(end)
     return Result(len(programs), max(errors), visited, round(x.grad))
+
+
+def facts(result: Result) -> list[Fact]:
+    """The claim, number by number."""
+    return [
+        note("random expressions of 4 × 4 matrices", result.expressions),
+        below("largest difference from core's derivatives", result.largest_difference, 1e-12),
+        close("nodes visited in a chain of 30 doublings", result.visited, 31, within=0),
+        close("paths through it: its derivative", result.paths, 2**30, within=0),
+    ]

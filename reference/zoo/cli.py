@@ -1,4 +1,4 @@
-"""The command line: `genzoo list | train | sample | score | data | ops | zoo | check | bench`.
+"""The command line: `genzoo list | train | sample | score | lesson | scene | data | zoo …`.
 
 Only typer is imported here; each command imports what it needs when it runs, so that `--help`
 answers at once. What a user can get wrong ends in one line on stderr and exit status 1; 130 after
@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from reference.zoo import commands, printing
+from reference.zoo import commands, printing, study
 from reference.zoo.commands import DataDir, Seed
 
 app = typer.Typer(
@@ -190,6 +190,11 @@ def fetch_data(names: Annotated[list[str], typer.Argument()], data_dir: DataDir 
 
 for command in (commands.train, commands.sample, commands.score):
     app.command()(command)
+
+# --- study --------------------------------------------------------------------------------------
+
+app.command()(study.lesson)
+app.command()(study.scene)
 
 
 # --- zoo ----------------------------------------------------------------------------------------
