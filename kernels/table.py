@@ -246,6 +246,7 @@ FAMILIES = (
     "losses",
     "recurrent",
     "optimisation",
+    "autoregressive",
 )
 
 

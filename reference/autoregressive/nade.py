@@ -64,22 +64,9 @@ class NADE(Described):
         self.c = Tensor(np.zeros(hidden, dtype))
 
     def conditionals(self, x: Array) -> Array:
-        """Logits of p(x_i = 1 | x_<i), (B, dim), for every i at once, of x (B, dim).
-
-        Without a graph, memory stays bounded however large B: rows are computed in blocks.
-        """
+        """Logits of p(x_i = 1 | x_<i), (B, dim), for every i at once, of x (B, dim)."""
         x = binary(x, self.dim, self.dtype)[:, self.order]
-        rows = max(1, BLOCK // (self.dim * self.hidden))
-        starts = range(0, max(1, len(x)), rows)
-        logits = np.concatenate([self._logits(x[i : i + rows]) for i in starts])
-        return logits[:, np.argsort(self.order)]
-
-    def _logits(self, x: Array) -> Array:
-        """The recursion as a cumulative sum: c is the weight of a first input that is always 1."""
-        x = np.concatenate([np.ones_like(x[:, :1]), x[:, :-1]], axis=1)  # (B, D)
-        W = np.concatenate([self.c[None, :], self.W[:-1]])  # (D, H)
-        a = np.cumsum(x[:, :, None] * W, axis=1)  # (B, D, H)
-        return self.b + np.sum(self.V * sigmoid(a), axis=-1)
+        return nade_logits(self.W, self.V, self.b, self.c, x)[:, np.argsort(self.order)]
 
     def log_prob(self, x: Array) -> Array:
         """log p(x) in nats, (B,), of x (B, dim)."""
@@ -92,6 +79,29 @@ class NADE(Described):
         u = uniform(seed, (n, self.dim), dtype=self.dtype)
         W, V, b, c = (value(p) for p in (self.W, self.V, self.b, self.c))
         return nade_sample(u, W, V, b, c, self.order)
+
+
+@operation(arrays=4)
+def nade_logits(W: Array, V: Array, b: Array, c: Array, x: Array) -> Array:
+    """Every logit b_i + V_i h_i at once, (B, D), of bits x (B, D), both in order.
+
+    Without a graph, memory stays bounded however large B: rows are computed in blocks.
+
+    >>> W, V = np.ones((3, 1)), np.ones((3, 1))
+    >>> nade_logits(W, V, np.zeros(3), np.zeros(1), np.array([[1.0, 0.0, 1.0]])).round(3)
+    array([[0.5  , 0.731, 0.731]])
+    """
+    rows = max(1, BLOCK // W.size)
+    starts = range(0, max(1, len(x)), rows)
+    return np.concatenate([_logits(W, V, b, c, x[i : i + rows]) for i in starts])
+
+
+def _logits(W: Array, V: Array, b: Array, c: Array, x: Array) -> Array:
+    """The recursion as a cumulative sum: c is the weight of a first input that is always 1."""
+    x = np.concatenate([np.ones_like(x[:, :1]), x[:, :-1]], axis=1)  # (B, D)
+    W = np.concatenate([c[None, :], W[:-1]])  # (D, H)
+    a = np.cumsum(x[:, :, None] * W, axis=1)  # (B, D, H)
+    return b + np.sum(V * sigmoid(a), axis=-1)
 
 
 @operation

@@ -20,6 +20,7 @@ from core.errors import BackendError, InputError
 from core.optim import AdamW, adam_step
 from core.recurrent import lstm_gates
 from kernels import OPS, sharing
+from reference.autoregressive.nade import nade_logits
 from reference.zoo.cli import app
 
 SEEDS = st.integers(0, 2**31)
@@ -31,16 +32,16 @@ ROWS = [
 
 def marked(op: Any) -> Any:
     """The operation itself."""
-    return {"lstm_gates": lstm_gates}.get(op.name) or getattr(F, op.name)
+    others = {"lstm_gates": lstm_gates, "nade_logits": nade_logits}
+    return others.get(op.name) or getattr(F, op.name)
 
 
 def arrays_first(op: Any, seed: int, dtype: str) -> tuple[list[Any], dict[str, Any], Any]:
-    """Floating arguments, the others, and a g, of a drawn call of the backward."""
+    """The arrays that have derivatives, the others, and a g, of a drawn call of the backward."""
     arguments = dict(OPS[f"{op.name}_backward"].draw(seed, (dtype,)).arguments)
-    g = arguments.pop("g")
-    floats = [a for a in arguments.values() if getattr(a, "dtype", np.dtype(int)).kind == "f"]
-    rest = {k: a for k, a in arguments.items() if not any(a is x for x in floats)}
-    return floats, rest, g
+    g, takes = arguments.pop("g"), list(inspect.signature(marked(op).backward).parameters)
+    first = takes[: takes.index("g")]
+    return [arguments.pop(name) for name in first], arguments, g
 
 
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)

@@ -1,0 +1,1 @@
+"""The fast twins of all conditionals of an autoregressive model at once, for training."""
