@@ -44,6 +44,20 @@ def whole_even(name: str, n: Any) -> int:
     return index(n)
 
 
+def multiple(name: str, n: Any, of: int) -> int:
+    """n as an int; InputError unless it is `of` times an integer ≥ 1."""
+    if whole(name, n, 1) % of:
+        raise InputError(f"{name} must be a multiple of {of}, got {n}")
+    return index(n)
+
+
+def whole_odd(name: str, n: Any, least: int = 1) -> int:
+    """n as an int; InputError unless it is odd and at least so large."""
+    if whole(name, n, least) % 2 == 0:
+        raise InputError(f"{name} must be odd, got {n}")
+    return index(n)
+
+
 def divisor(name: str, n: Any, of: str, total: int) -> int:
     """n as an int; InputError unless it divides the total, which is named `of`."""
     if total % whole(name, n, 1):
@@ -213,6 +227,17 @@ def categories(x: Array, dim: int, levels: int) -> Array:
         expected = "0 and 1 only" if levels == 2 else f"whole numbers in 0 … {levels - 1}"
         raise InputError(f"x must hold {expected}, got {x[wrong][0]}")
     return x.astype(np.int64)
+
+
+def pixels(x: Array, shape: tuple[int, ...], levels: int) -> Array:
+    """x (B, *shape) as int64. InputError unless every value is one of 0, …, levels − 1."""
+    data, wanted = value(x), ("B", *shape)
+    if not isinstance(data, np.ndarray):
+        raise InputError(f"x must be an array {_axes(wanted)}, got {type(data).__name__}")
+    if not _shape_fits(data.shape, wanted):
+        raise InputError(f"x must have shape {_axes(wanted)}, got {data.shape}")
+    flat = data.reshape(len(data), math.prod(shape))
+    return categories(flat, flat.shape[1], levels).reshape(data.shape)
 
 
 def labels(y: Any, n: int, classes: int) -> Array:

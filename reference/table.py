@@ -153,7 +153,10 @@ class Chain(Explicit, Protocol):
     """One variable after another: p(x) = Π p(x_i | x_<i)."""
 
     def conditionals(self, x: Array) -> Array:
-        """Every p(x_i | x_<i) at once, of x (B, dim): logits, (B, dim) for bits."""
+        """Parameters of every p(x_i | x_<i) at once, of x (B, …): (B, …) logits for bits.
+
+        With several for each, (B, …, P), the model's `head` says what they mean.
+        """
 
 
 @runtime_checkable
@@ -229,6 +232,16 @@ def dim_classes_and_levels(data: Dataset) -> dict[str, Any]:
 def dim_classes_and_examples(data: Dataset) -> dict[str, Any]:
     """Room for all rows that are trained on too."""
     return {**dim_and_classes(data), "examples": len(data.train.x)}
+
+
+def dim_and_values(data: Dataset) -> dict[str, Any]:
+    """The number of values that each number takes too."""
+    return {**dim(data), "levels": data.levels}
+
+
+def shape_and_values(data: Dataset) -> dict[str, Any]:
+    """The shape of an image, (C, H, W), and the number of values that each pixel takes."""
+    return {"shape": list(data.train.x.shape[1:]), "levels": data.levels}
 
 
 def dim_and_bounded(data: Dataset) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Read `fvsbn` (each conditional a logistic regression), `nade` (one hidden layer,
 (any network, masked): one idea growing. MISSION rows A1 to A10.
 """
 
-from reference.table import ADAMW_32, Demo, Model, dim
+from reference.table import ADAMW_32, Demo, Model, dim, dim_and_values, shape_and_values
 
 ROWS = [
     Model(
@@ -35,5 +35,36 @@ ROWS = [
         demos=(Demo("digits", {"hidden": [500], "masks": 16},
                     {**ADAMW_32, "epochs": 150, "lr": 0.01, "weight_decay": 0.03,
                      "ema_decay": 0.995}),),
+    ),
+    Model(
+        "markov-mlp", "reference.autoregressive.markov_mlp:MarkovMLP",
+        "autoregressive", ("A4", "A9"), "integer",
+        title="Markov MLP", year=2003, parents=("markov-table",),
+        tiny={"dim": 4, "levels": 3, "window": 2, "hidden": [5]},
+        arguments=dim_and_values,
+        demos=(Demo("digits", {"window": 10, "hidden": [128], "shared": False},
+                    {**ADAMW_32, "epochs": 20, "lr": 0.01, "weight_decay": 0.03}),),
+    ),
+    Model(
+        "pixelcnn", "reference.autoregressive.pixelcnn:PixelCNN",
+        "autoregressive", ("A6",), "binary",
+        title="PixelCNN", year=2016, parents=("made",),
+        tiny={"shape": [1, 3, 2], "levels": 2, "features": 5, "layers": 2, "first": 3},
+        arguments=shape_and_values,
+        demos=(Demo("digits", {"features": 15, "layers": 3, "first": 5},
+                    {**ADAMW_32, "epochs": 15, "lr": 0.01, "weight_decay": 0.03,
+                     "ema_decay": 0.99}),),
+        shape="image",
+    ),
+    Model(
+        "gated-pixelcnn", "reference.autoregressive.gated_pixelcnn:GatedPixelCNN",
+        "autoregressive", ("A6", "A8"), "integer",
+        title="Gated PixelCNN", year=2016, parents=("pixelcnn",),
+        tiny={"shape": [1, 2, 3], "levels": 3, "features": 4, "layers": 2, "first": 3},
+        arguments=shape_and_values,
+        demos=(Demo("digits", {"features": 16, "layers": 4, "first": 5},
+                    {**ADAMW_32, "epochs": 15, "lr": 0.01, "weight_decay": 0.03,
+                     "ema_decay": 0.99}),),
+        shape="image",
     ),
 ]  # fmt: skip

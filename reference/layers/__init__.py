@@ -29,7 +29,7 @@ from reference.layers.conv_transpose2d import ConvTranspose2d
 from reference.layers.dropout import Dropout
 from reference.layers.embedding import Embedding
 from reference.layers.gru import GRUCell
-from reference.layers.kernel_mask import kernel_mask
+from reference.layers.kernel_mask import colour_mask, kernel_mask
 from reference.layers.linear import Linear
 from reference.layers.lstm import LSTMCell
 from reference.layers.mlp import MLP
@@ -68,6 +68,7 @@ __all__ = [
     "SpectralNorm",
     "TimeEmbedding",
     "TransformerBlock",
+    "colour_mask",
     "kernel_mask",
     "sinusoidal",
     "unroll",

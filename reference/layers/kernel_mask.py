@@ -26,6 +26,22 @@ def kernel_mask(kind: str, kernel: tuple[int, ...]) -> Any:
     return place < place.size // 2 + (kind == "B")
 
 
+def colour_mask(kind: str, kernel: tuple[int, ...], n_in: int, n_out: int, colours: int) -> Any:
+    """bool (n_out, n_in, *kernel): as `kernel_mask`, and at the centre colour by colour.
+
+    Channel i is of colour i mod `colours`. At the centre a channel sees those of the colours before
+    its own, and with "B" of its own as well (van den Oord et al. 2016, PixelRNN, section 3.4).
+
+    >>> colour_mask("A", (1, 3), 3, 3, 3)[:, :, 0].astype(int).tolist()[1]
+    [[1, 1, 0], [1, 0, 0], [1, 0, 0]]
+    """
+    seen, own = (np.arange(n) % colours for n in (n_in, n_out))
+    centre = seen < own[:, None] + (kind == "B")  # (n_out, n_in)
+    before = kernel_mask("A", kernel)
+    at_centre = kernel_mask("B", kernel) & ~before
+    return before | (centre.reshape(n_out, n_in, *(1 for _ in kernel)) & at_centre)
+
+
 def checked_mask(mask: Any, shape: tuple[int, ...]) -> Any:
     """bool of a weight's `shape` (n_out, n_in, …): which connections there are.
 

@@ -56,7 +56,7 @@ def _fitting(y: Any, x: Any) -> Any:
 def _wrong_data(x: np.ndarray, discrete: bool) -> dict[str, Any]:
     wrong = {
         "NaN": x * np.nan,
-        "infinity": np.where(x == x[0, 0], np.inf, x),
+        "infinity": np.where(x == x.flat[0], np.inf, x),
         "a column too few": x[:, :-1],
         "one axis": x[0],
         "three axes": x[None],

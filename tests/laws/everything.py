@@ -74,7 +74,7 @@ def save_and_load_give_the_same_model(s: Subject, folder: Path) -> None:
 def samples_are_reproducible(s: Subject) -> None:
     """The seed decides the samples: same seed same samples, another seed others, any batch size."""
     x = s.model.sample(12, seed=4)
-    assert x.shape == (12, s.dim)
+    assert x.shape == (12, *s.shape)
     assert np.all(np.isfinite(x))
     np.testing.assert_array_equal(s.model.sample(12, seed=4), x)
     np.testing.assert_allclose(s.model.sample(7, seed=4), x[:7], rtol=1e-9, atol=1e-9)

@@ -8,7 +8,16 @@ import numpy as np
 from scipy import stats
 
 from core.random import Generator
-from tests.laws.subject import Subject, all_states, examples, grid, log_prob, loss_of
+from tests.laws.subject import (
+    Subject,
+    all_states,
+    examples,
+    flat,
+    grid,
+    in_shape,
+    log_prob,
+    loss_of,
+)
 
 
 def normalises(s: Subject) -> None:
@@ -22,7 +31,7 @@ def normalises(s: Subject) -> None:
 
 def sums_to_one(model: Any, levels: int = 2) -> None:
     """Σ p(x) = 1 over {0, …, levels − 1}^dim."""
-    total = np.exp(log_prob(model, all_states(model.dim, levels))).sum()
+    total = np.exp(log_prob(model, in_shape(model, all_states(model.dim, levels)))).sum()
     np.testing.assert_allclose(total, 1, rtol=1e-10)
 
 
@@ -46,9 +55,9 @@ def frequencies_follow_log_prob(model: Any, levels: int = 2, n: int = 20_000) ->
     """The law on {0, …, levels − 1}^dim, state by state."""
     states = all_states(model.dim, levels)
     places = levels ** np.arange(model.dim - 1, -1, -1)
-    codes = (model.sample(n, seed=3) @ places).astype(int)
+    codes = (flat(model.sample(n, seed=3)) @ places).astype(int)
     observed = np.bincount(codes, minlength=len(states))
-    assert chi_square(observed, n * np.exp(log_prob(model, states))) > 1e-4
+    assert chi_square(observed, n * np.exp(log_prob(model, in_shape(model, states)))) > 1e-4
 
 
 def _cells(s: Subject, x: np.ndarray, cells: int = 12, fine: int = 40) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +40,14 @@ class Subject:
         return int(self.row.tiny.get("levels", 2))
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a sample."""
+        return shape_of(self.row)
+
+    @property
     def dim(self) -> int:
         """Number of variables."""
-        return int(self.row.tiny["dim"])
+        return math.prod(self.shape)
 
 
 def make(row: Model, seed: int = 0) -> Subject:
@@ -69,13 +75,28 @@ def build(row: Model, seed: int = 0) -> Any:
     return cls(**row.tiny, **{k: v for k, v in extra.items() if k in accepted})
 
 
+def shape_of(row: Model) -> tuple[int, ...]:
+    """Of a sample of the row's tiny model: (dim,), or the `shape` that it is made for."""
+    return tuple(row.tiny.get("shape") or (row.tiny["dim"],))
+
+
+def in_shape(model: Any, x: np.ndarray) -> np.ndarray:
+    """Flat rows (n, D) as the model takes them."""
+    return x.reshape(len(x), *getattr(model, "shape", (model.dim,)))
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """Samples (n, …) as rows (n, D)."""
+    return x.reshape(len(x), -1)
+
+
 def examples(row: Model, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """n points of the row's domain, with dependent coordinates, and labels that go with them."""
     rng = np.random.default_rng(seed)
-    dim, classes = int(row.tiny["dim"]), int(row.tiny.get("classes", 2))
+    shape, classes = shape_of(row), int(row.tiny.get("classes", 2))
     y = rng.integers(0, classes, n)
-    centre = rng.normal(size=(classes, dim))[y]
-    x = centre + 0.5 * rng.normal(size=(n, dim))
+    centre = rng.normal(size=(classes, *shape))[y]
+    x = centre + 0.5 * rng.normal(size=(n, *shape))
     if row.domain == "integer":
         levels = int(row.tiny["levels"])
         return np.clip(np.floor(x + levels / 2), 0, levels - 1), y
@@ -97,6 +118,19 @@ def all_states(dim: int, levels: int = 2) -> np.ndarray:
 
 def bits(n: int, dim: int, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).random((n, dim)) < 0.5).astype(np.float64)
+
+
+def points(model: Any, n: int, seed: int = 0) -> np.ndarray:
+    """n rows (n, D) of what the model is of, independent in every coordinate."""
+    rng, shape = np.random.default_rng(seed), (n, model.dim)
+    if is_discrete(model):
+        return rng.integers(0, getattr(model, "levels", 2), shape).astype(np.float64)
+    return rng.normal(size=shape)
+
+
+def is_discrete(model: Any) -> bool:
+    """Whether a chain's conditionals are of whole numbers, as bits' are."""
+    return not hasattr(model, "head") or hasattr(model.head, "levels")
 
 
 def grid(low: float, high: float, n: int) -> tuple[np.ndarray, float]:

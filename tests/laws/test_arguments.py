@@ -19,7 +19,7 @@ from core.errors import InputError
 from core.learners import objectives
 from core.random import Generator
 from reference import MODELS, Model
-from tests.laws.subject import build, evaluate, examples
+from tests.laws.subject import build, evaluate, examples, shape_of
 
 ROWS = list(MODELS.values())
 TRAINED = [row for row in ROWS if row.training == "gradient"]
@@ -37,6 +37,11 @@ BAD: dict[type, tuple[Any, ...]] = {
 NAMED: dict[str, tuple[Any, ...]] = {
     "dtype": (np.int64, "float16", None, "nonsense", 3),
     "levels": (0, *BAD[int]),
+    "window": (0, *BAD[int]),
+    "features": (0, *BAD[int]),
+    "kernel": (0, 1, 4, *BAD[int]),
+    "first": (0, 2, *BAD[int]),
+    "mixture": (0, *BAD[int]),
     "penalty": tuple(bad for bad in BAD[str] if bad is not None),
     "priors": ([1.0], [0.5, 0.6, 0.7], [-1.0, 1.0, 1.0], [math.nan, 0.5, 0.5], 3, "abc"),
     "bins": (0, -1, 2.5, True, "3", [1], [0, 2], [2.5, 2]),
@@ -66,8 +71,8 @@ POSITIVE = (
 def bad_arguments(row: Model) -> Iterator[tuple[str, Any]]:
     """Names of the constructor's arguments, each with what it may not be."""
     for name, p in inspect.signature(row.load()).parameters.items():
-        usual, dim = row.tiny.get(name, p.default), row.tiny["dim"]
-        kind = tuple if isinstance(usual, list) else type(usual)
+        usual, dim = row.tiny.get(name, p.default), math.prod(shape_of(row))
+        kind = tuple if isinstance(usual, list) else int if usual is None else type(usual)
         if name == "order" and usual is None:
             bad: tuple[Any, ...] = ([0], [0] * dim, [0.5] * dim, "012345", 3)
         else:
@@ -83,7 +88,9 @@ CASES = [(row, name, bad) for row in ROWS for name, bad in bad_arguments(row)]
 
 
 def refuses(cls: type, row: Model, name: str, bad: Any) -> None:
-    size = {n: v for n, v in row.tiny.items() if name not in INSTEAD or n in ("dim", "classes")}
+    size = {
+        n: v for n, v in row.tiny.items() if name not in INSTEAD or n in ("dim", "classes", "shape")
+    }
     with pytest.raises(InputError) as caught:
         cls(**{**size, name: bad})
     told = str(caught.value)
@@ -190,7 +197,7 @@ def test_bits_integers_and_the_other_float_are_taken_where_they_fit(row: Model, 
 )
 def test_what_does_not_fit_is_refused_with_the_cast_that_rounds_it(row: Model):
     model = row.load()(**row.tiny)
-    x = np.full((3, row.tiny["dim"]), 1 / 3)
+    x = np.full((3, *shape_of(row)), 1 / 3)
     with pytest.raises(
         InputError, match=r"^x must be float32, got float64 .*x.astype\(np.float32\)"
     ):
@@ -203,7 +210,7 @@ def test_what_does_not_fit_is_refused_with_the_cast_that_rounds_it(row: Model):
 
 @pytest.mark.parametrize("row", TRAINED, ids=lambda row: row.name)
 def test_no_rows_are_scored_as_none(row: Model):
-    model, x = build(row), np.zeros((0, row.tiny["dim"]))
+    model, x = build(row), np.zeros((0, *shape_of(row)))
     if hasattr(model, "log_prob"):
         assert evaluate(model.log_prob, x).shape == (0,)
     if hasattr(model, "elbo"):

@@ -113,12 +113,12 @@ def invents_samples(model):
     return model
 
 
-@breaks(explicit.normalises, "fvsbn")
+@breaks(explicit.normalises, "fvsbn", "markov-mlp")
 def scores_one_variable_twice(model):
     return _replace(model, "log_prob", lambda f: lambda x: f(x) + 0.5 * (x[:, 0] - 1))
 
 
-@breaks(explicit.samples_follow_log_prob, "naive-bayes", "bernoulli-mixture", "made")
+@breaks(explicit.samples_follow_log_prob, "naive-bayes", "bernoulli-mixture", "made", "markov-mlp")
 def samples_have_their_variables_reversed(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed)[:, ::-1])
 
@@ -145,7 +145,7 @@ def conditionals_are_blind(model):
     return _replace(model, "conditionals", lambda f: lambda x: f(np.zeros_like(x)))
 
 
-@breaks(autoregressive.log_prob_sums_the_conditionals, "fvsbn", "nade")
+@breaks(autoregressive.log_prob_sums_the_conditionals, "fvsbn", "nade", "markov-mlp")
 def log_prob_is_not_that_of_the_conditionals(model):
     return _replace(model, "log_prob", lambda f: lambda x: f(x) + 1e-6 * (x[:, 0] - 0.5))
 
