@@ -231,7 +231,8 @@ def categories(x: Array, dim: int, levels: int) -> Array:
 
 def pixels(x: Array, shape: tuple[int, ...], levels: int) -> Array:
     """x (B, *shape) as int64. InputError unless every value is one of 0, …, levels − 1."""
-    data, wanted = value(x), ("B", *shape)
+    wanted: tuple[int | str, ...] = ("B", *shape)
+    data = value(x)
     if not isinstance(data, np.ndarray):
         raise InputError(f"x must be an array {_axes(wanted)}, got {type(data).__name__}")
     if not _shape_fits(data.shape, wanted):

@@ -41,7 +41,7 @@ class PixelCNN(Described):
 
     >>> model = PixelCNN([1, 8, 8], 17, features=4, layers=2)
     >>> model
-    PixelCNN(shape=(1, 8, 8), levels=17, features=4, layers=2, first=7), 1,433 parameters
+    PixelCNN(shape=(1, 8, 8), levels=17, features=4, layers=2, first=7), 1,073 parameters
     >>> model.conditionals(np.zeros((2, 1, 8, 8))).shape, model.sample(1).shape
     ((2, 1, 8, 8, 17), (1, 1, 8, 8))
     """
