@@ -13,7 +13,7 @@ LINUX := $(filter Linux,$(shell uname -s))
 KERNELS := kernels/binaries.py $(shell find kernels -name '*triton*.py')
 SET_UP := pyproject.toml constraints.txt hatch_build.py
 
-.PHONY: demo test test-deep binaries sanitizer bench lint gpu clean
+.PHONY: demo test test-deep binaries sanitizer bench bench-training lint gpu clean
 
 demo: .venv/.base
 	$(BIN)/genzoo zoo --out zoo
@@ -34,6 +34,18 @@ sanitizer: .venv/.dev .venv/.sanitizer
 # Beside every library that has the same operation. make bench THREADS=2 for two threads.
 bench: .venv/.bench
 	$(BIN)/python -m bench --threads $(THREADS)
+	$(BIN)/python -m bench.training --threads $(THREADS) --engines torch jax
+
+# Steps of training beside PyTorch on one thread and two, with and without the twins, for the README:
+# mv bench/results/training-*.json bench/results/reference/ and python -m bench.readme.
+bench-training: .venv/.bench
+	$(BIN)/python -m bench.training --engines torch --slopes --out bench/results/training-1t.json
+	$(BIN)/python -m bench.training --engines torch --backend numba \
+		--out bench/results/training-1t-numba.json
+	$(BIN)/python -m bench.training --engines torch --threads 2 --no-memory \
+		--out bench/results/training-2t.json
+	$(BIN)/python -m bench.training --engines torch --threads 2 --no-memory --backend numba \
+		--out bench/results/training-2t-numba.json
 
 lint: .venv/.lint
 	$(BIN)/ruff format --check .

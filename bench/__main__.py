@@ -71,13 +71,13 @@ def _run(own: argparse.Namespace, rest: list[str]) -> int:
     out = out_of(own, rest)
     if not own.machine:
         _prepare(out)
-    about = _about(own.threads)
-    print(show.machine(about), flush=True)
+    found = about(own.threads)
+    print(show.machine(found), flush=True)
     if own.machine:
         return 0
     status, raw = _time(rest)
     ceilings = results.ceilings(raw)
-    content = {**about, "ceilings": ceilings, "figures": results.figures(raw, ceilings)}
+    content = {**found, "ceilings": ceilings, "figures": results.figures(raw, ceilings)}
     if why := _unfit(status, content["figures"]):
         raise InputError(f"{why}; nothing is written")
     write_json(out, content)  # before what may fail to compile
@@ -120,7 +120,8 @@ def _unfit(status: int, figures: list[Any]) -> str:
     return "" if figures else "nothing was timed"
 
 
-def _about(threads: int) -> dict[str, Any]:
+def about(threads: int) -> dict[str, Any]:
+    """Version, commit, and the machine with its libraries, held to `threads`."""
     from core.machine import commit, machine
 
     made_on = {**machine(), "libraries": pinned(threads), "packages": _packages()}

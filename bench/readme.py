@@ -7,6 +7,8 @@ would change anything (exit status 1). To measure anew, on a machine with nothin
     python -m bench --threads 2 --out bench/results/cpu-2t.json
     mv bench/results/cpu-?t.json bench/results/reference/
 
+`make bench-training` measures training and says where; its files go to the same place.
+
 Git ignores the first folder: results written straight into the second would change the checkout,
 and the run on two threads would call the commit it was made on changed.
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import marked, show
+from bench.training import shown
 from core.checkpoint import read_json
 from core.errors import InputError
 
@@ -50,9 +53,17 @@ Figure = dict[str, Any]
 def main(arguments: list[str]) -> int:
     """Entry point; returns the exit status."""
     command = "python -m bench.readme"
-    return marked.main(
-        arguments, command, __doc__, PATH, lambda: section([read_json(path) for path in RESULTS])
-    )
+    return marked.main(arguments, command, __doc__, PATH, text)
+
+
+def text() -> str:
+    """Both tables; that of training as soon as its results are there."""
+    operations = section([read_json(path) for path in RESULTS])
+    files = {name: RESULTS[0].parent / name for name in shown.FILES}
+    if not all(path.exists() for path in files.values()):
+        return operations
+    training = shown.section({name: read_json(path) for name, path in files.items()})
+    return f"{operations}\n\n{training}"
 
 
 def section(results: list[Figure]) -> str:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +28,32 @@ def main(arguments: list[str] | None = None) -> int:
     if options.memory:
         print(_memory_here(*options.memory))
         return 0
+    from bench.__main__ import about
     from bench.training.measure import measured, table
     from core.checkpoint import write_json
-    from core.machine import commit, machine
 
-    about = {**commit(), "machine": machine()}
+    made = {**about(options.threads), "backend": options.backend}
+    engines = _installed(options.engines)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for name, sizes in _chosen(options):
-        row = measured(name, sizes, options.engines, options.rounds, _backend(options.backend))
+        row = measured(name, sizes, engines, options.rounds, _backend(options.backend))
         if not options.no_memory and not sizes:
             row["peak_mb"] = {who: _memory(name, who, options) for who in row["times"]}
         rows.append(row)
         print(table([row], head=len(rows) == 1), flush=True)
         if options.out:
-            write_json(options.out, {**about, "backend": options.backend, "rows": rows})
+            write_json(options.out, {**made, "rows": rows})
     return int(any(row["wrong"] for row in rows))
+
+
+def _installed(engines: list[str]) -> list[str]:
+    """Those whose package is there; the others are said to be skipped."""
+    absent = [who for who in engines if find_spec(who.partition(".")[0]) is None]
+    for who in absent:
+        print(f"{who}: skipped, not installed")
+    return [who for who in engines if who not in absent]
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
