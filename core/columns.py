@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from core.operation import operation
+
 Images = Any
 _NUMBERS = 1 << 18  # in the buffer of columns
 _FEWER = 4  # outputs, where the product comes first
@@ -47,6 +49,7 @@ class Window:
         return Window(self.kernel, (1, 1), self.dilation, (h, v), (pixels[0], pixels[1]))
 
 
+@operation(arrays=0)
 def correlate(x: Images, taps: Images, window: Window) -> Images:
     """y (B, O, H', W') from x (B, C, H, W) and taps (groups, h·w, C/groups, O/groups)."""
     g, _, c, o = taps.shape
@@ -59,17 +62,18 @@ def correlate(x: Images, taps: Images, window: Window) -> Images:
     return np.moveaxis(y, 3, 1)
 
 
+@operation(arrays=0)
 def correlate_taps(x: Images, y: Images, groups: int, window: Window) -> Images:
     """∂⟨y, correlate(x, taps)⟩/∂taps: (groups, h·w, C/groups, O/groups)."""
     c, o = x.shape[1] // groups, y.shape[1] // groups
-    if window.stride == (1, 1) and _FEWER * o <= c:
+    if window.stride == (1, 1) and o < c and _FEWER * o <= c:
         swapped = correlate_taps(y, x, groups, window.seen_from_pixels(x.shape[2:]))
         return np.swapaxes(swapped[:, ::-1], 2, 3)
     total = np.zeros((groups, math.prod(window.kernel) * c, o), x.dtype)
     term = np.empty_like(total)
     for columns, part in _columns(x, window, _by_group(channels_last(y), groups)):
         total += np.matmul(np.swapaxes(columns, 1, 2), part, out=term)
-    return total.reshape(groups, -1, c, o)
+    return total.reshape(groups, math.prod(window.kernel), c, o)
 
 
 def _product_first(x: Images, taps: Images, window: Window) -> Images:
@@ -80,8 +84,9 @@ def _product_first(x: Images, taps: Images, window: Window) -> Images:
     images = _images_at_a_time(g * n * o * h * v)
     axes = [list(_met(window, i, x.shape[2 + i])) for i in (0, 1)]
     for start in range(0, b, images):
-        some = x[start : start + images].reshape(-1, g, c, h * v)
-        products = (kernels @ some).reshape(-1, g, n, o, h, v)
+        some = x[start : start + images]
+        some = some.reshape(len(some), g, c, h * v)
+        products = (kernels @ some).reshape(len(some), g, n, o, h, v)
         for tap, ((rows, to), (columns, into)) in enumerate(itertools.product(*axes)):
             y[start : start + images, :, :, to, into] += products[:, :, tap, :, rows, columns]
     return y.reshape(b, g * o, *window.size)

@@ -31,14 +31,19 @@ def chunks(rows: int, width: int) -> list[slice]:
 
 
 def share(
-    kernel: Callable[..., None], by_row: Sequence[Any], rest: Sequence[Any] = (), parts: Any = ()
+    kernel: Callable[..., None],
+    by_row: Sequence[Any],
+    rest: Sequence[Any] = (),
+    parts: Any = (),
+    slices: Sequence[slice] = (),
 ) -> None:
     """kernel(*rows of each array of by_row, *entry k of each array of parts, *rest) on each run k.
 
-    The arrays of by_row have one length; the first says how wide a row is.
+    The arrays of by_row have one length; the first says how wide a row is. slices: the runs, if
+    they are not to be `chunks`.
     """
     rows, size = len(by_row[0]), by_row[0].size
-    runs = list(enumerate(chunks(rows, size // max(rows, 1))))
+    runs = list(enumerate(slices or chunks(rows, size // max(rows, 1))))
 
     def work(share: Sequence[tuple[int, slice]]) -> None:
         for k, run in share:

@@ -242,6 +242,7 @@ FAMILIES = (
     "sampling",
     "diffusion",
     "activations",
+    "convolution",
     "normalisation",
     "losses",
     "recurrent",

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from core import Tensor, backend, grad
 from core import functional as F
+from core.convolution import conv2d
 from core.errors import BackendError, InputError
 from core.optim import AdamW, adam_step
 from core.recurrent import lstm_gates
@@ -86,7 +87,8 @@ def test_one_thread_and_two_give_the_same_bits(monkeypatch: pytest.MonkeyPatch):
     """Every twin on sizes of many runs, which are forced onto two threads."""
     monkeypatch.setattr(sharing, "_WORTH", 0)
     monkeypatch.setattr(sharing, "CHUNK", 64)
-    for op in (OPS[n] for row in ROWS for n in (row.name, f"{row.name}_backward")):
+    both = [n for row in ROWS for n in (row.name, f"{row.name}_backward")]
+    for op in (OPS[n] for n in (*both, "correlate", "correlate_taps")):
         for seed in range(20):
             arguments = op.draw(seed).arguments
             found = []
@@ -247,3 +249,27 @@ def test_a_network_of_twins_has_the_definitions_gradients(seed: int, dtype: Any)
         assert b.dtype == dtype
         size = max(1.0, np.abs(t).max())
         assert np.abs(b - t).max() <= 2 * np.abs(a - t).max() + 50 * eps * size
+
+
+@given(seed=SEEDS, stride=st.integers(1, 2), padding=st.integers(0, 2))
+def test_a_convolutional_critics_penalty_has_the_definitions_derivatives(
+    seed: int, stride: int, padding: int
+):
+    """(‖∂f/∂x‖ − 1)², of second order: convolutions are twins to any order."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2, 3, 7, 6))
+    weights = [rng.normal(size=(8, 3, 3, 2)), rng.normal(size=(16, 8, 2, 2))]
+
+    def gradients(where: str | None) -> list[Any]:
+        images, leaves = Tensor(x), [Tensor(a) for a in weights]
+        v, w = leaves
+        with backend(where) as used:
+            f = np.sum(F.softplus(conv2d(F.softplus(conv2d(images, v, stride, padding)), w)))
+            (slope,) = grad(f, [images], create_graph=True)
+            found = grad((np.sqrt(np.sum(slope * slope)) - 1) ** 2, leaves)
+        named = {"core.columns:correlate", "core.columns:correlate_taps"}
+        assert used == (named if where else set())
+        return found
+
+    for a, b in zip(gradients(None), gradients("numba"), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-9 * np.abs(a).max())
