@@ -21,7 +21,7 @@ Source: Kingma & Welling 2013, section 2.4 (rsample). MISSION rows F1, F3, F6, F
 from core.distributions.continuous import Logistic, MultivariateNormal, Normal
 from core.distributions.discrete import Bernoulli, Categorical, DiscretizedLogistic
 from core.distributions.draws import Distribution
-from core.distributions.kl import kl_divergence
+from core.distributions.kl import js_divergence, kl_divergence
 from core.distributions.mixture import DiscretizedLogisticMixture, Independent, Mixture
 from core.distributions.transformed import (
     AffineTransform,
@@ -47,5 +47,6 @@ __all__ = [
     "SigmoidTransform",
     "Transform",
     "TransformedDistribution",
+    "js_divergence",
     "kl_divergence",
 ]

@@ -1,4 +1,4 @@
-"""Kullback–Leibler divergences in closed form."""
+"""Divergences in closed form."""
 
 from __future__ import annotations
 
@@ -35,6 +35,26 @@ def kl_divergence(p: Distribution, q: Distribution) -> Array:
         raise InputError(f"q must have p's event_shape {p.event_shape}, got {q.event_shape}")
     broadcast(p=p.batch_shape, q=q.batch_shape)
     return formula(p, q)
+
+
+def js_divergence(p: Categorical, q: Categorical) -> Array:
+    """JS(p, q) = ½ KL(p ‖ m) + ½ KL(q ‖ m), m = ½ (p + q), in nats (*batch_shape): 0 … ln 2.
+
+    Symmetric, and finite whatever the supports. Raises InputError unless both are Categorical, of
+    as many outcomes.
+
+    >>> heads, tails = (Categorical(probs=np.eye(2)[i]) for i in (0, 1))
+    >>> js_divergence(heads, tails).round(6)
+    np.float64(0.693147)
+    """
+    for name, d in (("p", p), ("q", q)):
+        if not isinstance(d, Categorical):
+            raise InputError(f"{name} must be a Categorical, got {type(d).__name__}")
+    if p.levels != q.levels:
+        raise InputError(f"q must have p's {p.levels} outcomes, got {q.levels}")
+    broadcast(p=p.batch_shape, q=q.batch_shape)
+    m = Categorical(probs=0.5 * (p.probs + q.probs))
+    return 0.5 * (_kl_discrete(p, m) + _kl_discrete(q, m))
 
 
 def _kl_discrete(p: Any, q: Any) -> Array:

@@ -48,6 +48,11 @@ def below(what: str, found: float, limit: float) -> Fact:
     return Fact(what, _told(found), f"≤ {_told(limit)}", found <= limit)
 
 
+def above(what: str, found: float, limit: float) -> Fact:
+    """A number that must not fall below another."""
+    return Fact(what, _told(found), f"≥ {_told(limit)}", found >= limit)
+
+
 def _told(x: float | str) -> str:
     return f"{x:.6g}" if isinstance(x, float) else str(x)
 
@@ -66,14 +71,16 @@ class Lesson:
         return import_module(self.module)
 
 
+_ALL = (
+    ("backprop", ("F7",), "All derivatives of a number in one walk backwards"),
+    ("bayes", ("F1", "F2"), "One joint distribution, read in every direction"),
+    ("change_of_variables", ("F7",), "What a map does to a density"),
+    ("divergences", ("F3",), "How far one distribution is from another, in bits"),
+    ("gradients", ("F6",), "Two gradients of an expectation"),
+    ("lotus", ("F8",), "Means without a density of the values; Dirac's delta"),
+    ("maximum_likelihood", ("F4",), "What maximum likelihood minimises"),
+    ("monte_carlo", ("F5",), "A mean of samples instead of an integral"),
+)
 LESSONS: dict[str, Lesson] = {
-    lesson.name: lesson
-    for lesson in (
-        Lesson(
-            "backprop",
-            "reference.lessons.backprop",
-            ("F7",),
-            "All derivatives of a number in one walk backwards",
-        ),
-    )
+    name: Lesson(name, f"reference.lessons.{name}", rows, title) for name, rows, title in _ALL
 }

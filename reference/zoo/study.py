@@ -64,7 +64,9 @@ def _show(one: Lesson, seed: int, out: Path) -> bool:
     ]
     printing.print_table(("what", "found", "must be", "is it"), told)
     if hasattr(page, "picture"):
+        out.mkdir(parents=True, exist_ok=True)
         path = out / f"{one.name}.png"
+        out.mkdir(parents=True, exist_ok=True)
         write_atomic(path, page.picture(result))
         print(f"its picture is {path}")
     return all(fact.holds for fact in facts)
@@ -98,5 +100,6 @@ def scene(
         x = scenes.render(made, pixels=pixels)
         picture = image_grid(x[None], x.shape, low=0, high=255)
     path = out.with_suffix(ending)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, picture)
     print(f"{scenes.caption(made)}\n{made}\nis {path}")

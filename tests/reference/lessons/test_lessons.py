@@ -7,12 +7,16 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from core.distributions import kl_divergence
 from reference import lessons
-from reference.lessons import LESSONS
+from reference.lessons import LESSONS, gradients, lotus, maximum_likelihood
 
 FOLDER = Path(lessons.__file__).parent
 
@@ -36,6 +40,72 @@ def test_lessons_have_one_form(name: str):
     assert all(re.search(rf"\b{row}\b", module.__doc__ or "") for row in lesson.rows)
     assert inspect.signature(module.run).parameters["seed"].default == 0
     assert not doctest.testmod(module).failed
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", LESSONS)
+def test_its_law_holds(name: str, seed: int):
+    page = LESSONS[name].load()
+    facts = page.facts(page.run(seed))
+    assert [fact for fact in facts if not fact.holds] == []
+    assert any(fact.law for fact in facts)
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_its_picture_is_one(name: str):
+    page = LESSONS[name].load()
+    if hasattr(page, "picture"):
+        assert page.picture(page.run()).startswith(b"\x89PNG")
+
+
+WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "bayes": {
+        "conditional": lambda _: lambda p, given: p / p.sum(axis=given, keepdims=True),
+        "by_chain_rule": lambda right: lambda p, order: right(p, order[:-1]),
+    },
+    "change_of_variables": {
+        "slope": lambda right: lambda f, x: 1 / right(f, x),
+        "inverse": lambda _: lambda y: y,
+    },
+    "divergences": {
+        "kl_divergence": lambda right: lambda p, q: right(q, p),
+        "js_divergence": lambda _: lambda p, q: kl_divergence(p, q) / 2,
+        "encode": lambda right: lambda message, p: right(message, p) + "000",
+    },
+    "gradients": {
+        "by_score": lambda right: lambda x, b=0.0: right(x, b) / gradients.f(x)[:, None],
+        "by_path": lambda right: lambda rng, n: 2 * right(rng, n),
+        "score": lambda right: lambda x: np.abs(right(x)),
+    },
+    "lotus": {
+        "over_y": lambda _: lambda: lotus.integral(lambda t: np.exp(-t * t / 2), 0, 12),
+        "sifted": lambda right: lambda sigma: right(2 * sigma),
+    },
+    "maximum_likelihood": {
+        "forward_kl": lambda _: maximum_likelihood.reverse_kl,
+        "reverse_kl": lambda _: maximum_likelihood.forward_kl,
+    },
+    "monte_carlo": {
+        "weighted": lambda right: lambda *a: (2 * right(*a)[0], right(*a)[1]),
+        "log_likelihoods": lambda right: (
+            lambda *a: np.log(np.exp(right(*a)).mean()) + 0 * right(*a)
+        ),
+    },
+}
+"""Lesson → a function of it → a wrong one in its place, made from the right one."""
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [(name, function) for name, wrong in WRONG.items() for function in wrong]
+)
+def test_a_wrong_page_breaks_its_law(name: str, function: str, monkeypatch: pytest.MonkeyPatch):
+    page = LESSONS[name].load()
+    monkeypatch.setattr(page, function, WRONG[name][function](getattr(page, function)))
+    assert not all(fact.holds for fact in page.facts(page.run()))
+
+
+def test_every_lesson_has_been_broken_on_purpose():
+    assert set(LESSONS) == {*WRONG, "backprop"}  # broken in a file of its own
 
 
 @pytest.mark.parametrize("name", LESSONS)
