@@ -9,20 +9,29 @@ so pixels are read where they lie and no patch is copied (row K1).
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from kernels.numerics_numba import fused
+
 _WIDE = binding.get_host_cpu_features().get("avx512f", False)
 _BYTES = 64 if _WIDE else 32
-ROWS = 6
-_WIDTHS = (1, 2, 4) if _WIDE else (1, 2)
-VECTORS = _WIDTHS[-1]
-"""In a row, at most; with ROWS of them most registers are in use."""
+_SUMS = 24 if _WIDE else 12  # vectors of them, besides which the factors have registers as well
+_MOST = 12  # rows
+_ROWS = {v: min(_SUMS // v, _MOST) for v in (1, 2, 4) if _SUMS // v >= 6}
+VECTORS = max(_ROWS)
+"""In a row of a tile, at most."""
+_KEYS = 8  # more than VECTORS
+
+
+@njit(**fused)
+def most_rows(vectors: Any) -> Any:
+    """Of a tile that is 1, 2, … VECTORS wide."""
+    return min(_SUMS // vectors, _MOST)
 
 
 def lanes(dtype: Any) -> int:
@@ -34,8 +43,9 @@ def _tile(
     typing: Any, rows: Any, vectors: Any, a: Any, a0: Any, ar: Any, aq: Any, ak: Any, b: Any,
     b0: Any, bq: Any, bk: Any, c: Any, c0: Any, cr: Any, Q: Any, K: Any,
 ) -> Any:  # fmt: skip
-    """c[r, :] += Σ_q Σ_k a[q, k, r] b[q, k, :]: 1 … ROWS rows, 1, 2 or (VECTORS) 4 vectors.
+    """c[r, :] += Σ_q Σ_k a[q, k, r] b[q, k, :], c (rows, vectors times `lanes`).
 
+    vectors: 1, 2, … VECTORS, powers of two; rows: 1 … most_rows(vectors).
     a, b, c: flat contiguous arrays of one dtype; a0, b0, c0: the first number of each; the others
     are strides, in numbers.
     """
@@ -44,12 +54,16 @@ def _tile(
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         flat = [_Flat(context, builder, signature.args[i], args[i]) for i in (2, 7, 11)]
         numbers = [x for i, x in enumerate(args) if i not in (0, 1, 2, 7, 11)]
-        for r, v in itertools.product(range(1, ROWS + 1), _WIDTHS):
-            chosen = (
-                builder.icmp_signed("==", n, n.type(m)) for n, m in ((args[0], r), (args[1], v))
-            )
-            with builder.if_then(builder.and_(*chosen)):
+        key = builder.add(builder.mul(args[0], args[0].type(_KEYS)), args[1])
+        after = builder.append_basic_block("after")
+        switch = builder.switch(key, after)
+        for r, v in ((r, v) for v, most in _ROWS.items() for r in range(1, most + 1)):
+            case = builder.append_basic_block(f"tile {r} x {v}")
+            switch.add_case(key.type(r * _KEYS + v), case)
+            with builder.goto_block(case):
                 _emit(builder, r, v, *flat, *numbers)
+                builder.branch(after)
+        builder.position_at_end(after)
         return context.get_dummy_value()
 
     return types.void(*kinds), build

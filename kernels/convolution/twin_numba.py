@@ -19,7 +19,7 @@ from numba import njit
 
 from core import columns
 from core.columns import Window
-from kernels.convolution.tile_numba import ROWS, VECTORS, lanes, tile
+from kernels.convolution.tile_numba import VECTORS, lanes, most_rows, tile
 from kernels.numerics_numba import fused
 from kernels.sharing import share
 
@@ -59,7 +59,7 @@ def _add_run(
     vectors: Any, Q: Any, K: Any,
 ) -> None:  # fmt: skip
     """y (H', W', O) += Σ_q Σ_k a[q, k, pixel] w[q, k, :], in the `vectors` at column low."""
-    (h, v, o), tiles = y.shape, _parts(y.shape[1], ROWS)
+    (h, v, o), tiles = y.shape, _parts(y.shape[1], most_rows(vectors))
     out = y.reshape(-1)
     for i in range(h):
         for part in range(tiles):
@@ -120,7 +120,6 @@ def _correlate_taps(
     start = _aligned(some)
     joined = kernel[1] if dilation[1] == 1 else 1
     run, runs = joined * c, kernel[1] // joined
-    parts = _parts(run, ROWS)
     whole = low[0] == 0 and low[1] == 0 and reach == x.shape[1:3]
     for b in range(len(x)):
         a = x[b].reshape(-1) if whole else _fill(room, x[b], low, reach)
@@ -130,7 +129,7 @@ def _correlate_taps(
             first = 0
             while first < o:
                 vectors = _wide((o - first) // n)
-                width = vectors * n
+                width, parts = vectors * n, _parts(run, most_rows(vectors))
                 for p in range(deep):
                     for m in range(width):
                         some[start + p * width + m] = g[top * v + p, first + m]
