@@ -25,7 +25,7 @@ from kernels.sharing import share
 
 _DEEP = 96  # terms of a sum at a time
 _LINES = 64  # pixels at a time, those of a line at least
-_RUNS = 4  # of images, whose terms of the kernels' derivative are summed apart
+_RUNS = 4  # of images: what threads share, and whose terms of the taps are summed apart
 
 
 @njit(**fused)
@@ -175,7 +175,8 @@ def correlate(x: Any, taps: Any, window: Window) -> Any:
     if not _taken(x, y, g, o, window):
         return columns.correlate.definition(x, taps, window)
     w = _packed(np.ascontiguousarray(taps).reshape(k * c, o), lanes(x.dtype))
-    share(_correlate, (columns.channels_last(x), y), (*w, *_geometry(window, x.dtype)))
+    how = (*w, *_geometry(window, x.dtype))
+    share(_correlate, (columns.channels_last(x), y), how, slices=_runs(len(x)))
     return np.moveaxis(y, 3, 1)
 
 
@@ -185,10 +186,13 @@ def correlate_taps(x: Any, y: Any, groups: int, window: Window) -> Any:
     if not _taken(x, y, groups, o, window):
         return columns.correlate_taps.definition(x, y, groups, window)
     pixels, y = columns.channels_last(x), columns.channels_last(y)
-    runs = [slice(len(x) * i // _RUNS, len(x) * (i + 1) // _RUNS) for i in range(_RUNS)]
     totals = np.zeros((_RUNS, math.prod(window.kernel) * c, o), x.dtype)
-    share(_correlate_taps, (pixels, y), _geometry(window, x.dtype), (totals,), runs)
+    share(_correlate_taps, (pixels, y), _geometry(window, x.dtype), (totals,), _runs(len(x)))
     return totals.sum(axis=0).reshape(1, math.prod(window.kernel), c, o)
+
+
+def _runs(images: int) -> list[slice]:
+    return [slice(images * i // _RUNS, images * (i + 1) // _RUNS) for i in range(_RUNS)]
 
 
 def _taken(x: Any, y: Any, groups: int, o: int, window: Window) -> bool:
