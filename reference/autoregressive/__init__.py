@@ -28,6 +28,16 @@ ROWS = [
                      "ema_decay": 0.99}),),
     ),
     Model(
+        "rnade", "reference.autoregressive.rnade:RNADE",
+        "autoregressive", ("A2", "A8"), "continuous",
+        title="RNADE", year=2013, parents=("nade",),
+        tiny={"dim": 2, "hidden": 3, "components": 2},
+        arguments=dim,
+        demos=(Demo("eight-gaussians", {"hidden": 50, "components": 20},
+                    {"epochs": 8, "batch_size": 200, "lr": 0.02, "schedule": "cosine",
+                     "ema_decay": 0.99}),),
+    ),
+    Model(
         "made", "reference.autoregressive.made:MADE", "autoregressive", ("A3",), "binary",
         title="MADE", year=2015, parents=("nade",),
         tiny={"dim": 6, "hidden": [16]},

@@ -32,8 +32,8 @@ from core.distributions import (
 from core.functional import bernoulli_log_prob, cross_entropy, sigmoid, softmax
 from reference.counting.frequencies import draw
 
-NARROWEST = -7.0
-"""Least log scale of a logistic, in units of half the range (Salimans et al. 2017's code)."""
+WIDEST = 7.0
+"""Log scales stay within ± this, smoothly: far away a chain could make any width of them."""
 TAIL = 1e-7
 """Least uniform whose quantile is taken, as for normals (core.random)."""
 
@@ -82,8 +82,7 @@ class DiscretisedLogistics:
     def distribution(self, theta: Array) -> Distribution:
         """The one that theta (…, size) stands for."""
         loc, log_scale, logits = _parts(theta, self.components)
-        scale = np.exp(np.maximum(log_scale, NARROWEST))
-        return DiscretizedLogisticMixture(logits, loc, scale, self.levels)
+        return DiscretizedLogisticMixture(logits, loc, np.exp(log_scale), self.levels)
 
     def log_prob(self, x: Array, theta: Array) -> Array:
         """Nats (…) of whole numbers x (…), theta (…, size)."""
@@ -167,5 +166,5 @@ def _size(components: int) -> int:
 def _parts(theta: Array, components: int) -> tuple[Array, Array, Array]:
     """Locations, log scales and logits, (…, K) each; a component alone has the logit 0."""
     K = components
-    loc, log_scale = theta[..., :K], theta[..., K : 2 * K]
+    loc, log_scale = theta[..., :K], WIDEST * np.tanh(theta[..., K : 2 * K] * (1 / WIDEST))
     return loc, log_scale, theta[..., 2 * K :] if K > 1 else loc * 0

@@ -42,6 +42,7 @@ NAMED: dict[str, tuple[Any, ...]] = {
     "kernel": (0, 1, 4, *BAD[int]),
     "first": (0, 2, *BAD[int]),
     "mixture": (0, *BAD[int]),
+    "std": (0, -1.0, *BAD[float]),
     "penalty": tuple(bad for bad in BAD[str] if bad is not None),
     "priors": ([1.0], [0.5, 0.6, 0.7], [-1.0, 1.0, 1.0], [math.nan, 0.5, 0.5], 3, "abc"),
     "bins": (0, -1, 2.5, True, "3", [1], [0, 2], [2.5, 2]),

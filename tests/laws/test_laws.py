@@ -123,7 +123,7 @@ def samples_have_their_variables_reversed(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed)[:, ::-1])
 
 
-@breaks(explicit.samples_follow_log_prob, "histogram", "real-nvp")
+@breaks(explicit.samples_follow_log_prob, "histogram", "real-nvp", "rnade")
 def samples_are_shrunk(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed) * 0.95)
 
@@ -140,14 +140,38 @@ def conditionals_see_themselves(model):
     return _replace(model, "conditionals", lambda f: lambda x: f(x) + 1e-9 * x)
 
 
-@breaks(autoregressive.conditionals_see_only_the_past, "nade")
+@breaks(autoregressive.conditionals_see_only_the_past, "markov-mlp", "rnade", "pixelcnn")
+@breaks(autoregressive.conditionals_see_only_the_past, "gated-pixelcnn")
+def conditionals_see_what_comes_last(model):
+    def wrap(f):
+        def conditionals(x):
+            theta = value(f(x))
+            last = x.reshape(len(x), -1)[:, -1]
+            return theta + 1e-9 * last.reshape(-1, *(1 for _ in theta.shape[1:]))
+
+        return conditionals
+
+    return _replace(model, "conditionals", wrap)
+
+
+@breaks(autoregressive.conditionals_see_only_the_past, "nade", "rnade", "pixelcnn")
 def conditionals_are_blind(model):
     return _replace(model, "conditionals", lambda f: lambda x: f(np.zeros_like(x)))
+
+
+@breaks(autoregressive.log_prob_sums_the_conditionals, "rnade", "pixelcnn")
+def log_prob_forgets_a_constant(model):
+    return _replace(model, "log_prob", lambda f: lambda x: f(x) + 1e-6)
 
 
 @breaks(autoregressive.log_prob_sums_the_conditionals, "fvsbn", "nade", "markov-mlp")
 def log_prob_is_not_that_of_the_conditionals(model):
     return _replace(model, "log_prob", lambda f: lambda x: f(x) + 1e-6 * (x[:, 0] - 0.5))
+
+
+@breaks(autoregressive.sampling_inverts_the_conditionals, "rnade", "gated-pixelcnn")
+def samples_the_next_one(model):
+    return _replace(model, "sample", lambda f: lambda n, seed=0: f(n + 1, seed=seed)[1:])
 
 
 @breaks(autoregressive.sampling_inverts_the_conditionals, "fvsbn", "nade")

@@ -62,7 +62,8 @@ def continuous_agree(head, loc_scale, seed=0):
     x = np.random.default_rng(seed + 1).normal(size=7)
     logits = theta[:, 2 * K :] if K > 1 else np.zeros((7, 1))
     log_pi = logits - logsumexp(logits, axis=1, keepdims=True)
-    each = loc_scale.logpdf(x[:, None], theta[:, :K], np.exp(theta[:, K : 2 * K]))
+    scale = np.exp(7 * np.tanh(theta[:, K : 2 * K] / 7))
+    each = loc_scale.logpdf(x[:, None], theta[:, :K], scale)
     expected = logsumexp(log_pi + each, axis=1)
     np.testing.assert_allclose(value(head.log_prob(x, theta)), expected, rtol=1e-9, atol=1e-12)
 
@@ -187,3 +188,13 @@ def test_float32_stays():
 def test_bad_arguments_are_named(make, told):
     with pytest.raises(InputError, match=told):
         make()
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.floats(-1e3, 1e3))
+def test_no_parameters_make_a_density_that_is_none(loc, log_scale, x):
+    """However far a chain strays, its next conditional has a width."""
+    theta = np.array([[loc, log_scale]])
+    for head in (Gaussians(1), Logistics(1)):
+        assert np.isfinite(value(head.log_prob(np.array([x]), theta)))
+        assert np.isfinite(head.draw(theta, np.array([[0.5, 0.0]])))
+    assert np.isfinite(value(DiscretisedLogistics(9, 1).log_prob(np.array([3.0]), theta)))
