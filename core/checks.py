@@ -212,20 +212,20 @@ def binary(x: Array, dim: int, dtype: Any = None, *, name: str = "x") -> Array:
     return x
 
 
-def numbers(x: Array, dim: int) -> Array:
+def numbers(x: Array, dim: int, *, name: str = "x") -> Array:
     """x (B, dim) of finite numbers; floats as they are, integers and booleans made float64."""
     data = value(x)
     floats = isinstance(data, np.ndarray) and data.dtype.kind == "f"
-    return real(data, dim, None if floats else np.float64)
+    return real(data, dim, None if floats else np.float64, name=name)
 
 
-def categories(x: Array, dim: int, levels: int) -> Array:
+def categories(x: Array, dim: int, levels: int, *, name: str = "x") -> Array:
     """x (B, dim) as int64. InputError unless every value is one of 0, …, levels − 1."""
-    x = numbers(x, dim)
+    x = numbers(x, dim, name=name)
     wrong = (x != np.floor(x)) | (x < 0) | (x >= levels)
     if wrong.any():
         expected = "0 and 1 only" if levels == 2 else f"whole numbers in 0 … {levels - 1}"
-        raise InputError(f"x must hold {expected}, got {x[wrong][0]}")
+        raise InputError(f"{name} must hold {expected}, got {x[wrong][0]}")
     return x.astype(np.int64)
 
 
@@ -239,6 +239,16 @@ def pixels(x: Array, shape: tuple[int, ...], levels: int) -> Array:
         raise InputError(f"x must have shape {_axes(wanted)}, got {data.shape}")
     flat = data.reshape(len(data), math.prod(shape))
     return categories(flat, flat.shape[1], levels).reshape(data.shape)
+
+
+def tokens(x: Array, levels: int, *, name: str = "x") -> Array:
+    """x (B, T) as int64, T ≥ 1. InputError unless every token is one of 0, …, levels − 1."""
+    data = value(x)
+    if not isinstance(data, np.ndarray):
+        raise InputError(f"{name} must be an array (B, T), got {type(data).__name__}")
+    if data.ndim != 2 or data.shape[1] == 0:
+        raise InputError(f"{name} must have shape (B, T) with T at least 1, got {data.shape}")
+    return categories(data, data.shape[1], levels, name=name)
 
 
 def labels(y: Any, n: int, classes: int) -> Array:

@@ -35,12 +35,13 @@ class Demo:
     """How the zoo trains a model on one data set.
 
     `arguments` go to the model's constructor (over those that follow from the data), `train` to
-    `core.train.TrainSettings`.
+    `core.train.TrainSettings`. A `full` one takes longer: `genzoo zoo --full` trains it as well.
     """
 
     data: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
+    full: bool = False
 
     @property
     def quick(self) -> dict[str, Any]:
@@ -209,6 +210,11 @@ OWES: dict[str, tuple[type, ...]] = {
 def dim(data: Dataset) -> dict[str, Any]:
     """The numbers in a sample."""
     return {"dim": data.dim}
+
+
+def dim_and_vocabulary(data: Dataset) -> dict[str, Any]:
+    """Of text: how many tokens there are, and which one ends a row."""
+    return {**dim(data), "levels": len(data.vocabulary or ()), "end": data.end}
 
 
 def dim_and_box(data: Dataset) -> dict[str, Any]:

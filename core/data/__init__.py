@@ -4,8 +4,8 @@
     data.train.x          # (1297, 64) float32 of 0 and 1
     data.train.y          # (1297,) int64
 
-What a data set is stands in `dataset` and `core.samples`, the named ones in `sets` and `toys`, a
-user's own files in `files`, `fields` and `text`, and where files are looked for in `homes`.
+What a data set is stands in `dataset` and `core.samples`, the named ones in `sets`, `toys` and
+`arithmetic`, a user's own files in `files`, `fields` and `text`, where files are found in `homes`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.checks import whole
-from core.data import homes, scenes, sets
+from core.data import arithmetic, homes, scenes, sets
 from core.data.dataset import DOMAINS, SHAPES, UNKNOWN, Dataset, Domain, Shape, Split
 from core.data.files import SUFFIXES, load_file
 from core.data.tables import MISSING, Missing
@@ -46,7 +46,7 @@ __all__ = [
     "path_of",
 ]
 
-NAMES: tuple[str, ...] = ("digits", *TOYS, *scenes.SETS, *sets.SOURCES)
+NAMES: tuple[str, ...] = ("digits", *TOYS, "sums", *scenes.SETS, *sets.SOURCES)
 """The data sets that come with the install, then those that are downloaded."""
 
 
@@ -111,6 +111,8 @@ def load(
     name = name_or_path if isinstance(name_or_path, str) else ""
     if name in TOYS:
         data = toy(name, n=n or 20_000, seed=seed)
+    elif name == "sums":
+        data = arithmetic.sums(n=n or 20_000, seed=seed)
     elif name in scenes.SETS:
         data = scenes.SETS[name].make(n=n or scenes.SETS[name].n, seed=seed)
     elif name == "digits":
@@ -148,6 +150,7 @@ def catalogue(data_dir: str | os.PathLike[str] | None = None) -> tuple[Entry, ..
     """Every named data set, in the order of NAMES."""
     installed = [("digits", sets.DIGITS, "CC BY 4.0")]
     installed += [(name, made.doc, "none needed") for name, made in TOYS.items()]
+    installed += [("sums", arithmetic.DOC, "none needed")]
     installed += [(name, made.doc, "none needed") for name, made in scenes.SETS.items()]
     return (
         *(Entry(name, doc, licence, 0, "installed") for name, doc, licence in installed),

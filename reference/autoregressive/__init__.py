@@ -4,10 +4,23 @@
 
 The probability of a sample takes one pass; drawing one takes as many steps as it has variables.
 Read `fvsbn` (each conditional a logistic regression), `nade` (one hidden layer, shared), `made`
-(any network, masked): one idea growing. MISSION rows A1 to A10.
+(any network, masked): one idea growing. Then text, of any length: `language_model` (what an end
+is), `rnn`, `gru`, `lstm` (all of the past in one state), `transformer` (a look back at each token
+of it). MISSION rows A1 to A10.
 """
 
-from reference.table import ADAMW_32, Demo, Model, dim, dim_and_values, shape_and_values
+from reference.table import (
+    ADAMW_32,
+    Demo,
+    Model,
+    dim,
+    dim_and_values,
+    dim_and_vocabulary,
+    shape_and_values,
+)
+
+SUMS = {"epochs": 4, "batch_size": 64, "lr": 3e-3, "optimiser": "adamw", "schedule": "cosine",
+        "warmup": 50, "clip_norm": 10.0}  # fmt: skip
 
 ROWS = [
     Model(
@@ -76,5 +89,34 @@ ROWS = [
                     {**ADAMW_32, "epochs": 15, "lr": 0.01, "weight_decay": 0.03,
                      "ema_decay": 0.99}),),
         shape="image",
+    ),
+    Model(
+        "rnn", "reference.autoregressive.rnn:RNN", "autoregressive", ("A5",), "text",
+        title="RNN", year=1990, parents=("homogeneous-chain",),
+        tiny={"dim": 5, "levels": 3, "end": 0, "hidden": 4},
+        arguments=dim_and_vocabulary,
+        demos=(Demo("sums", {"hidden": 64}, SUMS),),
+    ),
+    Model(
+        "lstm", "reference.autoregressive.lstm:LSTM", "autoregressive", ("A5",), "text",
+        title="LSTM", year=1997, parents=("rnn",),
+        tiny={"dim": 5, "levels": 3, "end": 0, "hidden": 3},
+        arguments=dim_and_vocabulary,
+        demos=(Demo("sums", {"hidden": 64}, SUMS),),
+    ),
+    Model(
+        "gru", "reference.autoregressive.gru:GRU", "autoregressive", ("A5",), "text",
+        title="GRU", year=2014, parents=("lstm",),
+        tiny={"dim": 5, "levels": 3, "end": 0, "hidden": 3, "layers": 2},
+        arguments=dim_and_vocabulary,
+        demos=(Demo("sums", {"hidden": 64}, SUMS),),
+    ),
+    Model(
+        "transformer", "reference.autoregressive.transformer:Transformer", "autoregressive",
+        ("A7",), "text",
+        title="Transformer", year=2017, parents=("lstm",),
+        tiny={"dim": 5, "levels": 3, "end": 0, "layers": 2, "heads": 2, "width": 4},
+        arguments=dim_and_vocabulary,
+        demos=(Demo("sums", {"layers": 2, "width": 64}, SUMS),),
     ),
 ]  # fmt: skip

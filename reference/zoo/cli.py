@@ -206,6 +206,9 @@ def zoo(
     models: Annotated[str | None, typer.Option(help="Names, with commas; default: all.")] = None,
     data: Annotated[str | None, typer.Option(help="One data set for all models.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short training, to see it run.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also what takes longer than a demo.")
+    ] = False,
     seed: Seed = 0,
     data_dir: DataDir = None,
 ) -> None:
@@ -220,6 +223,7 @@ def zoo(
             names=names,
             data=data,
             quick=quick,
+            full=full,
             seed=seed,
             data_dir=data_dir,
             watcher=watcher,

@@ -49,6 +49,7 @@ def run(
     names: Sequence[str] = (),
     data: str | None = None,
     quick: bool = False,
+    full: bool = False,
     seed: int = 0,
     data_dir: Path | None = None,
     watcher: Watcher | None = None,
@@ -56,7 +57,8 @@ def run(
     """Train and score; write report.html and results.json into `out`; return the results.
 
     names: rows of MODELS, all if empty. data: one data set for all of them in place of their own;
-    models that it does not suit are then skipped, unless they were named. Raises Interrupted when
+    models that it does not suit are then skipped, unless they were named. full: what takes longer
+    as well. Raises Interrupted when
     stopped by Ctrl-C and GenzooError if a model failed, after the report on those that are done.
     """
     watcher = watcher or Watcher()
@@ -68,7 +70,7 @@ def run(
         "machine": machine(),
         "seed": seed,
         "quick": quick,
-        "options": _options(names, data, quick, seed),
+        "options": _options(names, data, quick, full, seed),
         "baselines": [],
         "models": [],
         "skipped": [],
@@ -76,7 +78,8 @@ def run(
     }
     if data is not None:
         load(data, data_dir=data_dir, seed=seed)  # an unknown name is no reason to skip models
-    jobs = list(_plan(rows, data, quick, seed, data_dir, bool(names), results["skipped"], watcher))
+    how: Any = {"quick": quick, "full": full, "seed": seed, "named": bool(names)}
+    jobs = list(_plan(rows, data, data_dir, results["skipped"], watcher, **how))
     if not jobs:
         raise InputError(f"no model can be trained on {data}: {results['skipped'][0]['reason']}")
     _tell(watcher.planned, len(jobs))
@@ -127,17 +130,19 @@ def _tell(listener: Callable[..., None] | None, *news: Any) -> None:
 def _plan(
     rows: Sequence[Model],
     data: str | None,
-    quick: bool,
-    seed: int,
     data_dir: Path | None,
-    named: bool,
     skipped: list[dict[str, str]],
     watcher: Watcher,
+    *,
+    quick: bool,
+    full: bool,
+    seed: int,
+    named: bool,
 ) -> Iterator[Job]:
     """One job for each row and data set. Everything is loaded and built once before training."""
     loaded: dict[tuple[str, ...], tuple[Dataset, two_sample.HeldOut]] = {}
     for row in rows:
-        for demo in _demos(row, data, named):
+        for demo in _demos(row, data, full, named):
             try:
                 if row.family == "classifies only":
                     raise InputError(f"{row.name} has no p(x): the zoo has nothing to draw of it")
@@ -155,11 +160,12 @@ def _plan(
                 _tell(watcher.skipped, row.name, str(error))
 
 
-def _demos(row: Model, data: str | None, named: bool) -> Sequence[Demo]:
+def _demos(row: Model, data: str | None, full: bool, named: bool) -> Sequence[Demo]:
     """What the row is trained on; a row that has no demo of its own only if it is asked for."""
     if data is not None:
         return (runs.find_demo(row, data),)
-    return row.demos or ((Demo("digits"),) if named else ())
+    demos = tuple(demo for demo in row.demos if full or not demo.full)
+    return demos or ((Demo("digits"),) if named else ())
 
 
 def _load(name: str, domain: str, shape: str, seed: int, data_dir: Path | None) -> Dataset:
@@ -198,11 +204,13 @@ def _baselines(jobs: Sequence[Job], entries: Sequence[Entry], data_dir: Path | N
     return rows
 
 
-def _options(names: Sequence[str], data: str | None, quick: bool, seed: int) -> list[str]:
+def _options(
+    names: Sequence[str], data: str | None, quick: bool, full: bool, seed: int
+) -> list[str]:
     """The command line that does the same again."""
     options = ["--models", ",".join(names)] if names else []
     options += ["--data", data] if data else []
-    options += ["--quick"] if quick else []
+    options += ["--quick"] * quick + ["--full"] * full
     return options + (["--seed", str(seed)] if seed else [])
 
 

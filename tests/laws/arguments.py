@@ -21,7 +21,7 @@ def methods_name_what_is_wrong(s: Subject) -> None:
     """NaN, foreign values, types, dtypes and shapes of x; sizes and seeds of samples."""
     x, y = examples(s.row, 6, 2)
     for call in _readers(s, y):
-        for what, wrong in _wrong_data(x, s.discrete).items():
+        for what, wrong in _wrong_data(x, s.discrete, fixed=s.row.domain != "text").items():
             must_refuse(lambda f=call, x=wrong: f(x), "x", what)
         _empty_is_empty(call, x[:0])
     if not hasattr(s.model, "sample"):
@@ -53,11 +53,12 @@ def _fitting(y: Any, x: Any) -> Any:
     return y if x is None else y[: len(x)]
 
 
-def _wrong_data(x: np.ndarray, discrete: bool) -> dict[str, Any]:
+def _wrong_data(x: np.ndarray, discrete: bool, fixed: bool) -> dict[str, Any]:
+    """fixed: whether all samples have one size."""
     wrong = {
         "NaN": x * np.nan,
         "infinity": np.where(x == x.flat[0], np.inf, x),
-        "a column too few": x[:, :-1],
+        "a column too few": x[:, : -1 if fixed else 0],
         "one axis": x[0],
         "three axes": x[None],
         "a list": x.tolist(),

@@ -32,7 +32,7 @@ class Subject:
     @property
     def discrete(self) -> bool:
         """Whether the whole domain can be enumerated."""
-        return self.row.domain in ("binary", "integer")
+        return self.row.domain in ("binary", "integer", "text")
 
     @property
     def levels(self) -> int:
@@ -97,10 +97,16 @@ def examples(row: Model, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     y = rng.integers(0, classes, n)
     centre = rng.normal(size=(classes, *shape))[y]
     x = centre + 0.5 * rng.normal(size=(n, *shape))
-    if row.domain == "integer":
+    if row.domain in ("integer", "text"):
         levels = int(row.tiny["levels"])
-        return np.clip(np.floor(x + levels / 2), 0, levels - 1), y
+        x = np.clip(np.floor(x + levels / 2), 0, levels - 1)
+        return ended(x, row.tiny["end"]) if row.domain == "text" else x, y
     return ((x > 0).astype(np.float64) if row.domain == "binary" else np.clip(x, -2.9, 2.9)), y
+
+
+def ended(x: np.ndarray, end: int) -> np.ndarray:
+    """Rows of tokens, filled up with the end where one has come before."""
+    return np.where(np.cumsum(x == end, axis=1) > 0, end, x)
 
 
 def randomise(model: Any, seed: int, scale: float = 1.0) -> Any:

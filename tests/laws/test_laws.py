@@ -179,6 +179,69 @@ def samples_the_wrong_side(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: 1 - f(n, seed=seed))
 
 
+@breaks(autoregressive.conditionals_see_only_the_past, "transformer")
+@breaks(autoregressive.sampling_inverts_the_conditionals, "transformer")
+def attends_to_what_comes_later(model):
+    class Leaks(type(model.blocks[0])):
+        def __call__(self, x, mask=None):
+            return super().__call__(x)
+
+    for block in model.blocks:
+        block.__class__ = Leaks
+    return model
+
+
+@breaks(autoregressive.conditionals_see_only_the_past, "rnn", "transformer")
+@breaks(autoregressive.sampling_inverts_the_conditionals, "lstm")
+def predicts_the_token_that_it_reads(model):
+    def logits(x):
+        after = np.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+        return original(after)
+
+    original = model.logits
+    model.logits = logits
+    return model
+
+
+@breaks(autoregressive.conditionals_see_only_the_past, "gru", "transformer")
+@breaks(autoregressive.sampling_inverts_the_conditionals, "rnn")
+def is_shifted_by_two(model):
+    return _replace(model, "logits", lambda f: lambda x: f(np.roll(x, 1, axis=1) * (x >= 0)))
+
+
+@breaks(explicit.normalises, "rnn", "lstm", "gru", "transformer")
+@breaks(autoregressive.log_prob_sums_the_conditionals, "transformer")
+def counts_no_end(model):
+    def log_prob(x):
+        ended = (np.asarray(x) == model.end).any(axis=1)
+        first = np.argmax(np.asarray(x) == model.end, axis=1)
+        each = model.log_conditionals(x)
+        return original(x) - np.where(ended, each[range(len(x)), first], 0.0)
+
+    original = model.log_prob
+    model.log_prob = log_prob
+    return model
+
+
+@breaks(explicit.samples_follow_log_prob, "rnn", "lstm", "gru", "transformer")
+def goes_on_after_the_end(model):
+    def sample(n, seed=0):
+        model.end = None
+        x = original(n, seed=seed)
+        model.end = 0
+        return x
+
+    original = model.sample
+    model.sample = sample
+    return model
+
+
+@breaks(explicit.samples_follow_log_prob, "transformer", "gru")
+@breaks(autoregressive.sampling_inverts_the_conditionals, "transformer")
+def draws_at_another_temperature(model):
+    return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed, temperature=0.8))
+
+
 @breaks(flows.inverse_undoes_forward, "real-nvp")
 def inverts_without_the_shift(model):
     return _replace(model, "inverse", lambda f: lambda x: (f(x)[0] + 1e-6, f(x)[1]))

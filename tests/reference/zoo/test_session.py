@@ -22,8 +22,8 @@ from reference.zoo.session import fit
 
 
 def data_for(row):
-    name = "two-moons" if row.domain == "continuous" else "digits"
-    return load(name, domain=row.domain, n=60)
+    name = {"continuous": "two-moons", "text": "sums"}.get(row.domain, "digits")
+    return load(name, domain=row.domain, shape=row.shape, n=60)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -212,7 +212,7 @@ def test_models_that_data_do_not_suit_are_skipped_unless_named(cheap, tmp_path, 
 def test_demos_are_on_data_that_come_with_the_install():
     for row in MODELS.values():
         for demo in row.demos:
-            assert demo.data in ("digits", "eight-gaussians")
+            assert demo.full or demo.data in ("digits", "eight-gaussians", "sums")
     for name in ("gan", "ddpm"):
         assert [demo.data for demo in MODELS[name].demos] == ["digits", "eight-gaussians"]
 
