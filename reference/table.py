@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from core.random import Generator
 
 FAMILIES = {
-    "exact likelihood": ("histogram", "class-conditional", "mixture", "autoregressive", "flow"),
+    "exact likelihood": (
+        "histogram",
+        "class-conditional",
+        "mixture",
+        "linear",
+        "autoregressive",
+        "flow",
+    ),
     "bounded likelihood": ("latent", "diffusion"),
     "samples only": ("adversarial",),
     "classifies only": ("discriminative",),
@@ -194,6 +201,7 @@ OWES: dict[str, tuple[type, ...]] = {
     "histogram": (Counts,),
     "class-conditional": (Counts, Classifies),
     "mixture": (Explicit, Infers),
+    "linear": (Explicit, Learns),
     "autoregressive": (Chain,),
     "flow": (Invertible,),
     "latent": (Bounded,),

@@ -13,6 +13,7 @@ from reference.estimators.classifiers import (
 )
 from reference.estimators.densities import (
     BernoulliMixtureDensity,
+    GaussianMixtureDensity,
     HistogramDensity,
     RealNVPDensity,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "BernoulliMixtureDensity",
     "BernoulliNaiveBayesClassifier",
     "CategoricalNaiveBayesClassifier",
+    "GaussianMixtureDensity",
     "GaussianNaiveBayesClassifier",
     "HistogramDensity",
     "LogisticRegressionClassifier",

@@ -20,6 +20,7 @@ from reference.counting.histogram import Histogram
 from reference.estimators.shared import counted, seed_of
 from reference.flows.real_nvp import RealNVP
 from reference.latent.bernoulli_mixture import BernoulliMixture
+from reference.latent.gaussian_mixture import GaussianMixture
 
 
 class _Density(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -156,12 +157,38 @@ class RealNVPDensity(_Density):
         return (X - self.mean_) / self.scale_
 
 
-class BernoulliMixtureDensity(_Density):
+class _Mixture(_Density):
+    """What mixtures share: EM until the mean log-likelihood changes by less than tol, in nats.
+
+    `converged_` says whether it did within max_iter steps, and a ConvergenceWarning that it did
+    not.
+    """
+
+    def fit(self, X: Array, y: Any = None) -> Self:
+        """EM on X; labels are not used."""
+        X = self._read(validate_data(self, X))
+        components = whole("n_components", self.n_components, 1)
+        if len(X) < components:
+            raise ValueError(f"n_samples={len(X)} should be >= n_components={components}")
+        self.model_ = self._model(X.shape[1], components)
+        self._climb(X, whole("max_iter", self.max_iter, 1), number("tol", self.tol, least=0))
+        return self
+
+    def _climb(self, X: Array, most: int, tol: float) -> None:
+        before, self.n_iter_, self.converged_ = self.model_.em_step(X), 1, False
+        while not self.converged_ and self.n_iter_ < most:
+            now = self.model_.em_step(X)
+            self.converged_ = bool(abs(now - before) < tol)
+            before, self.n_iter_ = now, self.n_iter_ + 1
+        if not self.converged_:
+            told = f"EM has not converged after max_iter={most} steps; tol={tol:g}"
+            warnings.warn(told, ConvergenceWarning, stacklevel=3)
+
+
+class BernoulliMixtureDensity(_Mixture):
     """`BernoulliMixture`, fitted by at most `max_iter` steps of EM.
 
-    tol: EM has converged when the mean log-likelihood changes by less, in nats; `converged_` says
-    whether it did, and a ConvergenceWarning that it did not. binarize: values above it become 1,
-    the others 0.
+    alpha: pseudo-count. binarize: values above it become 1, the others 0.
     """
 
     def __init__(
@@ -181,31 +208,39 @@ class BernoulliMixtureDensity(_Density):
         self.binarize = binarize
         self.random_state = random_state
 
-    def fit(self, X: Array, y: Any = None) -> Self:
-        """EM on X; labels are not used."""
-        X = self._read(validate_data(self, X))
-        components = whole("n_components", self.n_components, 1)
-        if len(X) < components:
-            raise ValueError(f"n_samples={len(X)} should be >= n_components={components}")
-        self.model_ = BernoulliMixture(
-            X.shape[1],
-            components=components,
-            alpha=self.alpha,
-            seed=seed_of(self.random_state),
-            dtype=np.float64,
-        )
-        self._climb(X, whole("max_iter", self.max_iter, 1), number("tol", self.tol, least=0))
-        return self
-
-    def _climb(self, X: Array, most: int, tol: float) -> None:
-        before, self.n_iter_, self.converged_ = self.model_.em_step(X), 1, False
-        while not self.converged_ and self.n_iter_ < most:
-            now = self.model_.em_step(X)
-            self.converged_ = bool(abs(now - before) < tol)
-            before, self.n_iter_ = now, self.n_iter_ + 1
-        if not self.converged_:
-            told = f"EM has not converged after max_iter={most} steps; tol={tol:g}"
-            warnings.warn(told, ConvergenceWarning, stacklevel=3)
+    def _model(self, dim: int, components: int) -> BernoulliMixture:
+        seed = seed_of(self.random_state)
+        how: Any = {"alpha": self.alpha, "seed": seed, "dtype": np.float64}
+        return BernoulliMixture(dim, components=components, **how)
 
     def _read(self, X: Array) -> Array:
         return np.greater(X, number("binarize", self.binarize)).astype(np.float64)
+
+
+class GaussianMixtureDensity(_Mixture):
+    """`GaussianMixture`, fitted by at most `max_iter` steps of EM.
+
+    covariance: full, diagonal, spherical or tied. floor: added to every variance.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance: str = "full",
+        floor: float = 1e-6,
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance = covariance
+        self.floor = floor
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def _model(self, dim: int, components: int) -> GaussianMixture:
+        seed = seed_of(self.random_state)
+        how: Any = {"covariance": self.covariance, "floor": self.floor, "seed": seed}
+        return GaussianMixture(dim, components=components, dtype=np.float64, **how)

@@ -2,9 +2,10 @@
 
     p(x) = Σ_z p(z) p(x|z)   or   ∫ p(z) p(x|z) dz;      p(z|x) = p(z) p(x|z) / p(x)
 
-Where the sum can be done, EM climbs the likelihood (`bernoulli_mixture`); where the integral can't,
-a network proposes z and the likelihood is bounded (`vae`, and for reals `gaussian_vae`). MISSION
-rows L1 to L6.
+Where the sum can be done, EM climbs the likelihood (`bernoulli_mixture`, `gaussian_mixture`). Where
+all is linear and Gaussian, the integral has a formula (`ppca`). Where it has none, a network
+proposes z and the likelihood is bounded (`vae`, and for reals `gaussian_vae`). MISSION rows L1 to
+L6.
 """
 
 from reference.table import Demo, Model, dim
@@ -17,6 +18,21 @@ ROWS = [
         tiny={"dim": 6, "components": 3},
         arguments=dim,
         demos=(Demo("digits", {"components": 80, "alpha": 0.1}, {"epochs": 60}),),
+    ),
+    Model(
+        "gaussian-mixture", "reference.latent.gaussian_mixture:GaussianMixture",
+        "mixture", ("L1",), "continuous",
+        title="Gaussian mixture by EM", year=1969, parents=("gaussian-naive-bayes",),
+        tiny={"dim": 2, "components": 3},
+        arguments=dim,
+        demos=(Demo("eight-gaussians", {"components": 8}, {"epochs": 60}),),
+    ),
+    Model(
+        "ppca", "reference.latent.ppca:PPCA", "linear", ("L2",), "continuous",
+        title="Probabilistic PCA", year=1999, parents=("gaussian-mixture",),
+        tiny={"dim": 2, "latent": 1},
+        arguments=dim,
+        demos=(Demo("digits", {"latent": 20}),),
     ),
     Model(
         "vae", "reference.latent.vae:VAE", "latent", ("L5",), "binary",

@@ -76,6 +76,7 @@ _ALL = (
     ("bayes", ("F1", "F2"), "One joint distribution, read in every direction"),
     ("change_of_variables", ("F7",), "What a map does to a density"),
     ("divergences", ("F3",), "How far one distribution is from another, in bits"),
+    ("elbo", ("L3", "L1", "L2"), "The evidence lower bound in its four forms"),
     ("gradients", ("F6",), "Two gradients of an expectation"),
     ("lotus", ("F8",), "Means without a density of the values; Dirac's delta"),
     ("maximum_likelihood", ("F4",), "What maximum likelihood minimises"),

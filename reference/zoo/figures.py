@@ -17,6 +17,7 @@ KIND_TITLES = {
     "histogram": "Histograms",
     "class-conditional": "Class-conditional",
     "mixture": "Mixtures",
+    "linear": "Linear and Gaussian",
     "autoregressive": "Autoregressive",
     "latent": "Latent variables",
     "flow": "Flows",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture as SklearnMixture
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -23,6 +24,7 @@ from reference.estimators import (
     BernoulliMixtureDensity,
     BernoulliNaiveBayesClassifier,
     CategoricalNaiveBayesClassifier,
+    GaussianMixtureDensity,
     GaussianNaiveBayesClassifier,
     HistogramDensity,
     LogisticRegressionClassifier,
@@ -39,6 +41,8 @@ CLASSIFIERS = [*COUNTING, LogisticRegressionClassifier]
 ALL = [
     *(cls() for cls in CLASSIFIERS),
     BernoulliMixtureDensity(),
+    GaussianMixtureDensity(),
+    GaussianMixtureDensity(2, covariance="diagonal", max_iter=200),
     HistogramDensity(),
     HistogramDensity(low=-1e3, high=1e3, bins=1),
     RealNVPDensity(epochs=2, layers=2, hidden=(4,)),
@@ -104,6 +108,15 @@ def test_the_adapters_say_what_the_models_say():
     twin = LogisticRegression(4, 10, l2=0.5).fit(few, y[:200])
     logistic = LogisticRegressionClassifier(l2=0.5).fit(few, y[:200])
     np.testing.assert_array_equal(logistic.predict_proba(few), twin.predict_proba(few))
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical", "tied"])
+def test_a_gaussian_mixture_learns_where_scikit_learns_does(covariance):
+    x = np.random.default_rng(0).normal(size=(400, 2)) + 8 * np.eye(2)[np.arange(400) % 2]
+    ours = GaussianMixtureDensity(2, covariance=covariance, tol=1e-9, max_iter=500, random_state=0)
+    kind = {"diagonal": "diag"}.get(covariance, covariance)
+    theirs = SklearnMixture(2, covariance_type=kind, tol=1e-9, max_iter=500, random_state=0).fit(x)
+    np.testing.assert_allclose(ours.fit(x).score_samples(x), theirs.score_samples(x), atol=1e-3)
 
 
 def test_em_says_whether_it_has_converged():

@@ -72,6 +72,10 @@ WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
         "js_divergence": lambda _: lambda p, q: kl_divergence(p, q) / 2,
         "encode": lambda right: lambda message, p: right(message, p) + "000",
     },
+    "elbo": {
+        "kl_divergence": lambda right: lambda p, q: right(q, p),
+        "of_ppca": lambda right: lambda model, x, mean, root: right(model, x, 0.5 * mean, root),
+    },
     "gradients": {
         "by_score": lambda right: lambda x, b=0.0: right(x, b) / gradients.f(x)[:, None],
         "by_path": lambda right: lambda rng, n: 2 * right(rng, n),
