@@ -95,6 +95,16 @@ def backend(name: str | None) -> Iterator[set[str]]:
         _chosen.reset(token)
 
 
+def chosen_backend() -> str | None:
+    """The back end that operations run on here; None: their definitions.
+
+    >>> chosen_backend() is None
+    True
+    """
+    chosen = _chosen.get()
+    return None if chosen is None else chosen[0]
+
+
 @overload
 def operation(definition: F) -> Any: ...
 @overload

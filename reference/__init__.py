@@ -8,9 +8,13 @@ the table becomes a network; `latent`, where something unseen explains what is s
 from __future__ import annotations
 
 from reference import adversarial, autoregressive, counting, diffusion, flows, latent
-from reference.table import FAMILIES, KINDS, Demo, Model
+from reference.table import FAMILIES, KINDS, Demo, Model, Published
 
-__all__ = ["FAMILIES", "KINDS", "MODELS", "Demo", "Model"]
+__all__ = ["FAMILIES", "KINDS", "MODELS", "PUBLISHED", "Demo", "Model", "Published"]
 
 CHAPTERS = (counting, autoregressive, latent, flows, adversarial, diffusion)
 MODELS: dict[str, Model] = {row.name: row for chapter in CHAPTERS for row in chapter.ROWS}
+PUBLISHED: dict[str, Published] = {
+    row.name: row for chapter in (counting, autoregressive, latent) for row in chapter.PUBLISHED
+}
+"""The figures that `genzoo reproduce` knows, of the chapters that have some."""

@@ -7,7 +7,7 @@ row names its class as a string, and `Model.load` imports it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -54,6 +54,51 @@ class Demo:
     def quick(self) -> dict[str, Any]:
         """`train`, cut short to see it run."""
         return {**self.train, "epochs": max(1, self.train.get("epochs", 1) // QUICK)}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure of a paper's, and the settings by which `genzoo reproduce` comes to its own.
+
+    figure: nats a sample of the test part, with `characters` a character; None where it stands
+    beside others only. source: who published it, and of what.
+
+    What is required of ours: at most figure · (1 + within), or `most`, or the same `digits`, or
+    less than the baseline `beats` of `judges.likelihood`; nothing if none of these is given.
+
+    arguments, train: as in a Demo. choose: of some arguments the values of which validation picks
+    the best. seeds: ours is the mean of so many runs. minutes: about, on one core with Numba.
+
+    data: read as the model takes them, or in another `domain`; text in rows of `block` characters;
+    of images only the k × k pixels in the `centre`; `whole`: all parts are trained on and scored;
+    `parts`: those that are scored, as one. variant: tells it from others of this model and data.
+    """
+
+    model: str
+    data: str
+    figure: float | None
+    source: str
+    minutes: float
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    choose: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    seeds: int = 1
+    within: float | None = None
+    most: float | None = None
+    digits: int | None = None
+    beats: str | None = None
+    characters: bool = False
+    domain: str | None = None
+    block: int = 64
+    centre: int | None = None
+    whole: bool = False
+    parts: tuple[str, ...] = ("test",)
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """What `genzoo reproduce` calls it."""
+        return "-".join(word for word in (self.model, self.data, self.variant) if word)
 
 
 @dataclass(frozen=True)

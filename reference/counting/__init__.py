@@ -9,6 +9,7 @@ rule, each variable seeing a few before it), `homogeneous_chain` (one table for 
 its own, given a class), and `logistic_regression`, the twin that learns p(y|x) and no p(x).
 """
 
+from reference.counting.published import PUBLISHED
 from reference.table import (
     Demo,
     Model,
@@ -18,6 +19,8 @@ from reference.table import (
     dim_classes_and_examples,
     dim_classes_and_levels,
 )
+
+__all__ = ["PUBLISHED", "ROWS"]
 
 ROWS = [
     Model(

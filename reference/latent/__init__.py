@@ -8,7 +8,10 @@ proposes z and the likelihood is bounded (`vae`, and for reals `gaussian_vae`). 
 L6.
 """
 
+from reference.latent.published import PUBLISHED
 from reference.table import Demo, Model, dim
+
+__all__ = ["PUBLISHED", "ROWS"]
 
 ROWS = [
     Model(

@@ -1,0 +1,62 @@
+"""Figures of autoregressive models, beside published ones (`genzoo reproduce`).
+
+The published ones are as Germain et al. 2015 (MADE) collect them. Widths, rates and weight decay
+were picked on validation data, as epochs are.
+"""
+
+from reference.table import ADAMW_32, Published
+
+_FROM = "Germain et al. 2015"
+_UCI = {**ADAMW_32, "ema_decay": 0.99}
+_MNIST = {**ADAMW_32, "batch_size": 100, "ema_decay": 0.999}
+_MADE_UCI = {**ADAMW_32, "ema_decay": 0.995, "epochs": 100}
+
+PUBLISHED = [
+    Published(
+        "fvsbn", "mushrooms", 10.27, _FROM, 0.3, within=0.01,
+        train={**_UCI, "epochs": 200, "lr": 0.03, "weight_decay": 0.003},
+    ),
+    Published(
+        "fvsbn", "dna", 83.64, _FROM, 0.1, within=0.01,
+        train={**_UCI, "epochs": 40, "lr": 0.03, "weight_decay": 0.1},
+    ),
+    Published(
+        "fvsbn", "nips", 276.88, _FROM, 0.1, within=0.01,
+        train={**_UCI, "epochs": 40, "lr": 0.01, "weight_decay": 1.0},
+    ),
+    Published(
+        "nade", "mushrooms", 9.81, _FROM, 0.2, {"hidden": 200}, within=0.015,
+        train={**_UCI, "epochs": 60, "lr": 0.03, "weight_decay": 0.03},
+    ),
+    Published(
+        "nade", "dna", 84.81, _FROM, 0.2, {"hidden": 200}, within=0.015,
+        train={**_UCI, "epochs": 60, "lr": 0.01, "weight_decay": 0.1},
+    ),
+    Published(
+        "nade", "nips", 273.08, _FROM, 0.2, {"hidden": 200}, within=0.015,
+        train={**_UCI, "epochs": 60, "lr": 0.01, "weight_decay": 1.0},
+    ),
+    Published(
+        "made", "mushrooms", 9.68, _FROM, 0.5, {"hidden": [500]}, within=0.02,
+        train={**_MADE_UCI, "lr": 0.01, "weight_decay": 0.1},
+    ),
+    Published(
+        "made", "nips", 280.25, _FROM, 1, {"hidden": [500], "masks": 16}, within=0.02,
+        train={**_MADE_UCI, "lr": 0.003, "weight_decay": 1.0},
+    ),
+    Published(
+        "fvsbn", "binarized-mnist", 97.45, _FROM, 2, most=98,
+        train={**_MNIST, "epochs": 30, "lr": 0.003, "weight_decay": 0.01},
+    ),
+    Published(
+        "nade", "binarized-mnist", 88.33, _FROM, 13, {"hidden": 500}, most=88.9,
+        train={**_MNIST, "epochs": 50, "lr": 0.002, "weight_decay": 0.01, "warmup": 200,
+               "checkpoint_seconds": 60},
+    ),
+    Published(
+        "made", "binarized-mnist", 88.40, _FROM, 20, {"hidden": [8000]}, most=88.9,
+        train={**_MNIST, "epochs": 24, "batch_size": 250, "lr": 0.001, "weight_decay": 0.1,
+               "warmup": 100, "ema_decay": 0.99, "checkpoint_seconds": 120},
+        variant="8000",
+    ),
+]  # fmt: skip
