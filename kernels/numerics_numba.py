@@ -157,8 +157,8 @@ exp = _by_dtype(_small32, _small64)
 
 
 _LN2 = math.log(2)
-_EXP2 = [_LN2**n / math.factorial(n) for n in range(14)][::-1]
-_EXP2_32, _EXP2_64 = tuple(np.float32(c) for c in _EXP2[-8:]), tuple(_EXP2)
+_EXP2_32 = _fit(np.exp2, -0.5, 0.5, 6, np.float32)
+_EXP2_64 = tuple(_LN2**n / math.factorial(n) for n in range(13, -1, -1))
 _LEAST32, _LEAST64 = np.float32(-126), -1022.0
 
 

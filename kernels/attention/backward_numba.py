@@ -26,9 +26,11 @@ from kernels.attention.twin_numba import (
     exp2_row,
     hide_outside,
     hide_unset,
+    in_rows,
     lowered_blocks,
 )
-from kernels.blas import one_blas_thread
+from kernels.blas import one_blas_thread, small_product
+from kernels.gemm_numba import add_product_T, set_product
 from kernels.masks.twin_numba import lower
 from reference.operations.attention import checked_backward
 from reference.operations.lowering import takes_part
@@ -98,47 +100,40 @@ def _differentiate(p: Any, dp: Any, sums: Any, weight: Any, delta: Any) -> None:
 
 
 @njit(**_how)
-def _add_dot(a: Any, b: Any, product: Any, total: Any) -> None:
-    """total += a @ b. product: scratch with at least as many rows."""
-    product = product[: total.shape[0]]
-    np.dot(a, b, product)
-    for i in range(total.shape[0]):
-        for d in range(total.shape[1]):
-            total[i, d] += product[i, d]
-
-
-@njit(**_how)
 def _pull_back_block(
     q: Any, k: Any, v: Any, dout: Any, ranges: Any, mask: Any, work: Any, factor: Any,
-    dq: Any, dk: Any, dv: Any,
+    most: int, dq: Any, dk: Any, dv: Any,
 ) -> None:  # fmt: skip
-    """One block of queries q (n, D): sets dq (n, D), adds to dk and dv (K, D), all without scale.
+    """One block of queries q (n, D): adds to dq (n, D), dk and dv (K, D), all without scale.
 
     factor = scale·log₂e.
     """
-    squares, seen, product, rows, sums = work
+    squares, seen, turned, rows, sums = work
     n, m, sums = q.shape[0], rows[0, : q.shape[0]], sums[:, : q.shape[0]]
     j0, j1 = ranges[0] * BLOCK, min(ranges[3] * BLOCK, k.shape[0])
     p = squares[0, : (j1 - j0) * n].reshape((j1 - j0, n))
     dp = squares[1, : (j1 - j0) * n].reshape((j1 - j0, n))
-    np.dot(k[j0:j1], q.T, p)
-    np.dot(v[j0:j1], dout.T, dp)
-    for j in range(j1 - j0):
-        for i in range(n):
-            p[j, i] *= factor
+    q_T = turned[0, : q.size].reshape((q.shape[1], n))
+    dout_T = turned[1, : q.size].reshape((q.shape[1], n))
+    one, none = q.dtype.type(1), q.dtype.type(0)
+    scaled, plain = np.array([factor, none]), np.array([one, none])
+    added = np.array([one, one])
+    q_T[:], dout_T[:] = q.T, dout.T
+    set_product(k[j0:j1], q_T, p, scaled, most)
+    set_product(v[j0:j1], dout_T, dp, plain, most)
     _hide(p, ranges, mask, seen)
     _largest(p, m)
     _weigh(p, dp, m, sums)
     _differentiate(p, dp, sums, rows[1, :n], rows[2, :n])
-    _add_dot(p, dout, product, dv[j0:j1])
-    _add_dot(dp, q, product, dk[j0:j1])
-    np.dot(dp.T, k[j0:j1], dq)
+    set_product(p, dout, dv[j0:j1], added, most)
+    set_product(dp, q, dk[j0:j1], added, most)
+    add_product_T(dp, k[j0:j1], dq, added, most)
 
 
 @njit(parallel=True, **_how)
 def _pull_back(
     q: Any, k: Any, v: Any, dout: Any, ranges: Any, masks: Any, factor: Any,
-    dq: Any, dk: Any, dv: Any,
+    most: int, dq: Any, dk: Any, dv: Any,
 ) -> None:  # fmt: skip
     """Every key head of k, v (B, H_kv, K, D) against its heads of q, dout (B, H, Q, D)."""
     H, Q, D = q.shape[1:]
@@ -149,10 +144,8 @@ def _pull_back(
     keys = min(keys, k.shape[2])
     for head in prange(k.shape[0] * H_kv):
         b, h_kv = head // H_kv, head % H_kv
-        squares, product = (
-            np.empty((2, keys * min(BLOCK, Q)), q.dtype),
-            np.empty((keys, D), q.dtype),
-        )
+        squares = np.empty((2, keys * min(BLOCK, Q)), q.dtype)
+        turned = np.empty((2, min(BLOCK, Q) * D), q.dtype)
         rows, sums = np.empty((3, BLOCK), q.dtype), np.empty((4, BLOCK), np.float64)
         seen = np.empty(BLOCK, np.int64)
         for h in range(h_kv * group, (h_kv + 1) * group):
@@ -171,8 +164,9 @@ def _pull_back(
                             stop[b % stop.shape[0], h % stop.shape[1], i0:i1],
                             packed[b % packed.shape[0], h % packed.shape[1], i0:i1],
                         ),
-                        (squares, seen, product, rows, sums),
+                        (squares, seen, turned, rows, sums),
                         factor,
+                        most,
                         dq[b, h, i0:i1],
                         dk[b, h_kv],
                         dv[b, h_kv],
@@ -195,14 +189,14 @@ def masked_attention_backward(
     dq, dk, dv = (np.zeros(x.shape, x.dtype) for x in (q, k, v))
     factor = q.dtype.type(scale / LN2)
     with one_blas_thread():
-        _pull_back(q, k, v, dout, ranges, masks, factor, dq, dk, dv)
+        _pull_back(q, k, v, dout, ranges, masks, factor, small_product(), dq, dk, dv)
     dq *= scale
     dk *= scale
     return dq, dk, dv
 
 
 def _where(takes_part: Any, x: Any) -> Any:
-    """x (B, H, S, D), contiguous; what takes no part is 0, as it may be NaN."""
+    """x (B, H, S, D), rows contiguous; what takes no part is 0, as it may be NaN."""
     if takes_part.all():
-        return np.ascontiguousarray(x)
+        return in_rows(x)
     return np.where(takes_part[..., None], x, x.dtype.type(0))

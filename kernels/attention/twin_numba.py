@@ -16,13 +16,15 @@ import numpy as np
 from numba import njit, prange
 
 from core.errors import InputError
-from kernels.blas import one_blas_thread
+from kernels.blas import one_blas_thread, small_product
+from kernels.gemm_numba import add_product_T, set_product
 from kernels.masks.twin_numba import block_ranges, lower
 from kernels.numerics_numba import exp2
 from reference.operations.attention import checked, fitted
 from reference.operations.lowering import Intervals, Packed
 
 BLOCK = 128
+FEW = 16  # keys whose weights are summed before they are added to the rest, in float64
 _TOGETHER = 4  # blocks of keys go into one product
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 LN2 = math.log(2)
@@ -79,16 +81,13 @@ def _hide(s: Any, b0: int, b1: int, ranges: Any, mask: Any, seen: Any) -> bool:
 
 
 @njit(**_how)
-def _softmax_block(
-    s: Any,
-    m: Any,
-    Z: Any,
-    acc: Any,
-    base: Any,
-    alpha: Any,
-) -> None:
-    """Raise m to the block's largest scores, rescale Z and acc by α, turn s into weights."""
+def _softmax_block(s: Any, m: Any, Z: Any, acc: Any, rows: Any) -> None:
+    """Raise m to the block's largest scores, rescale Z and acc by α, turn s into weights.
+
+    rows: scratch for m before −∞ is 0, α, and sums of a few keys.
+    """
     real = s.dtype.type
+    base, alpha, some = rows[0, : m.size], rows[1, : m.size], rows[2, : m.size]
     for i in range(m.size):
         alpha[i] = m[i]
     for j in range(s.shape[0]):
@@ -102,10 +101,15 @@ def _softmax_block(
         if alpha[i] != real(1):
             for d in range(acc.shape[1]):
                 acc[i, d] *= alpha[i]
-    for j in range(s.shape[0]):
-        exp2_row(s[j], base)
+    for j0 in range(0, s.shape[0], FEW):
+        some[:] = real(0)
+        for j in range(j0, min(j0 + FEW, s.shape[0])):
+            for i in range(m.size):
+                e = exp2(s[j, i] - base[i])
+                s[j, i] = e
+                some[i] += e
         for i in range(m.size):
-            Z[i] += s[j, i]
+            Z[i] += some[i]
 
 
 @njit(**_how)
@@ -129,36 +133,34 @@ def _finish(out: Any, m: Any, Z: Any) -> None:
 
 @njit(**_how)
 def _attend_block(
-    q: Any, k: Any, v: Any, ranges: Any, mask: Any, work: Any, factor: Any, acc: Any, m: Any
-) -> None:
+    q: Any, k: Any, v: Any, ranges: Any, mask: Any, work: Any, factor: Any, most: int,
+    acc: Any, m: Any,
+) -> None:  # fmt: skip
     """One block of queries q (n, D) → acc (n, D), m = lse (n,).
 
     The factor scale·log2 e multiplies scores, not q: rounding q first would cost the small heads.
     """
     n, D = q.shape
-    square, copy, product, rows, sums = work
-    Z, base, alpha = sums[:n], rows[0, :n], rows[1, :n]
+    square, copy, q_T, rows, sums = work
+    Z, q_T = sums[:n], q_T[: n * D].reshape((D, n))
     seen = np.empty(_TOGETHER * BLOCK, np.int64)
-    acc[:] = q.dtype.type(0)
-    Z[:] = 0.0  # float64: one term after the other, float32 would lose more than pairwise sums do
+    one, none = q.dtype.type(1), q.dtype.type(0)
+    scaled, added = np.array([factor, none]), np.array([one, one])
+    q_T[:] = q.T
+    acc[:] = none
+    Z[:] = 0.0  # float64: float32 would lose more than pairwise sums do
     m[:] = q.dtype.type(-np.inf)
     for b in range(ranges[0], ranges[3], _TOGETHER):
         b1 = min(b + _TOGETHER, ranges[3])
         j0, j1 = b * BLOCK, min(b1 * BLOCK, k.shape[0])
         s = square[: (j1 - j0) * n].reshape((j1 - j0, n))
         block_v = v[j0:j1]
-        np.dot(k[j0:j1], q.T, s)
-        for j in range(j1 - j0):
-            for i in range(n):
-                s[j, i] *= factor
+        set_product(k[j0:j1], q_T, s, scaled, most)
         if _hide(s, b, b1, ranges, mask, seen):
             _read_seen(v[j0:j1], seen, copy)
             block_v = copy[: j1 - j0]
-        _softmax_block(s, m, Z, acc, base, alpha)
-        np.dot(s.T, block_v, product[:n])
-        for i in range(n):
-            for d in range(D):
-                acc[i, d] += product[i, d]
+        _softmax_block(s, m, Z, acc, rows)
+        add_product_T(s, block_v, acc, added, most)
     _finish(acc, m, Z)
 
 
@@ -170,6 +172,7 @@ def _attend(
     ranges: Any,
     masks: Any,
     factor: Any,
+    most: int,
     out: Any,
     lse: Any,
 ) -> None:
@@ -181,7 +184,7 @@ def _attend(
     for head in prange(B * H):
         b, h = head // H, head % H
         square, copy = np.empty(rows_at_once * keys, q.dtype), np.empty((keys, D), q.dtype)
-        rows, product = np.empty((2, BLOCK), q.dtype), np.empty((rows_at_once, D), q.dtype)
+        rows, q_T = np.empty((3, BLOCK), q.dtype), np.empty(rows_at_once * D, q.dtype)
         sums = np.empty(BLOCK, np.float64)
         for block in range(ranges.shape[2]):
             i0, i1 = block * BLOCK, min((block + 1) * BLOCK, Q)
@@ -195,8 +198,9 @@ def _attend(
                     stop[b % stop.shape[0], h % stop.shape[1], i0:i1],
                     packed[b % packed.shape[0], h % packed.shape[1], i0:i1],
                 ),
-                (square, copy, product, rows, sums),
+                (square, copy, q_T, rows, sums),
                 factor,
+                most,
                 out[b, h, i0:i1],
                 lse[b, h, i0:i1],
             )
@@ -224,11 +228,16 @@ def masked_attention(
     ranges, masks = lowered_blocks(lower(mask, Q, k.shape[2]), (B, H, Q))
     out, lse = np.empty(q.shape, q.dtype), np.empty((B, H, Q), q.dtype)
     factor = q.dtype.type(scale / LN2)
-    q = np.ascontiguousarray(q)
-    k, v = np.ascontiguousarray(k), np.ascontiguousarray(v)
+    q, k, v = (in_rows(x) for x in (q, k, v))
     with one_blas_thread():
-        _attend(q, k, v, ranges, masks, factor, out, lse)
+        _attend(q, k, v, ranges, masks, factor, small_product(), out, lse)
     return (out, lse) if return_lse else out
+
+
+def in_rows(x: Any) -> Any:
+    """x (B, H, S, D) with contiguous rows, which is all that products need."""
+    fits = x.strides[3] == x.itemsize and x.strides[2] >= x.shape[3] * x.itemsize
+    return x if fits else np.ascontiguousarray(x)
 
 
 def lowered_blocks(mask: Intervals | Packed, shape: tuple[int, int, int]) -> tuple[Any, Any]:

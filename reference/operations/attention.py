@@ -13,6 +13,7 @@ gradient of the formula.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
@@ -20,8 +21,12 @@ import numpy as np
 
 from core import Array, Tensor, grad, value
 from core.errors import InputError
+from core.functional import logsumexp, softmax
 from core.operation import operation
+from core.tensor import JointRow
 from reference.operations.masks import Mask, as_mask
+
+_PIECE = 1 << 17  # scores at a time
 
 
 @operation
@@ -82,23 +87,107 @@ def masked_attention(
     B, H, Q, D = q.shape if q.ndim == 4 else (0, 0, 0, 0)
     mask, scale = checked(q, k, v, mask, scale)
     H_kv, K = k.shape[1:3]
-    seen = fitted(mask.dense(Q, K), (B, H, Q, K)).reshape(B, H_kv, H // H_kv, Q, K)
-    some = seen.any(-1)  # (B, H_kv, G, Q)
-    used = seen.any((2, 3))[..., None]  # (B, H_kv, K, 1)
-    k = np.where(used, k, 0.0)[:, :, None]  # (B, H_kv, 1, K, D)
-    v = np.where(used, v, 0.0)[:, :, None]
-    q = np.where(some[..., None], np.reshape(q, (B, H_kv, H // H_kv, Q, D)), 0.0)
-    s = np.where(seen, (q @ np.swapaxes(k, -1, -2)) * scale, -math.inf)  # (B, H_kv, G, Q, K)
-    m = np.fmax.reduce(value(s), axis=-1, initial=-math.inf)  # past a NaN, as that is one key's
-    m = np.where(m > -math.inf, m, 0.0)
-    e = np.exp(s - m[..., None])
-    Z = np.where(some, np.sum(e, axis=-1), 1.0)  # (B, H_kv, G, Q)
-    p = np.where(seen, e / Z[..., None], 0.0)
-    out = np.where(some[..., None], p @ v, 0.0)  # Eq. 1
+    G, seen = H // H_kv, mask.dense(Q, K)
+    fitted(seen, (B, H, Q, K))
+    seen = _by_group(seen, H_kv)  # (1 or B, 1 or H_kv, 1 or G, Q, K)
+    used, some = seen.any((2, 3), keepdims=True), seen.any(-1, keepdims=True)
+    hidden = np.invert(np.swapaxes(seen, -1, -2), order="C")
+    hidden = np.broadcast_to(hidden, (B, H_kv, G, K, Q))
+    q = _only(some, np.reshape(q, (B, H_kv, G, Q, D)))
+    k, v = (_only(np.swapaxes(used, -1, -2), x[:, :, None]) for x in (k, v))
+    out = _only(some, _attention(hidden, scale)(q, k, v))
     out = np.reshape(out, (B, H, Q, D))
     if not return_lse:
         return out
-    return out, np.reshape(np.where(some, m + np.log(Z), -math.inf), (B, H, Q))
+    return out, np.reshape(logsumexp(_scores(q, k, hidden, scale), axis=-2), (B, H, Q))
+
+
+def _attention(hidden: Any, scale: float) -> JointRow:
+    """softmax(scale · q kᵀ) v: q (B, H_kv, G, Q, D), k and v (B, H_kv, 1, K, D) → like q.
+
+    Scores are worked out again for the gradient, a piece at a time: none of (Q, K) is kept.
+    """
+
+    def forward(q: Any, k: Any, v: Any) -> Any:
+        out = _like(q)
+        for b, i in _pieces(hidden.shape):
+            p = softmax(_scores(q[b, ..., i, :], k[b], hidden[b, ..., i], scale), axis=-2)
+            np.matmul(np.swapaxes(p, -1, -2), v[b], out=out[b, ..., i, :])  # Eq. 1
+        return out
+
+    def backward(g: Array, out: Array, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
+        if isinstance(g, Tensor):
+            return _gradients(g, q, k, v, hidden, scale)
+        dq, dk, dv = _like(q), np.zeros_like(k), np.zeros_like(v)
+        for b, i in _pieces(hidden.shape):
+            own, at = (b, ..., i, slice(None)), hidden[b, ..., i]
+            dq[own], dk_i, dv_i = _gradients(g[own], q[own], k[b], v[b], at, scale)
+            dk[b] += dk_i
+            dv[b] += dv_i
+        return dq, dk, dv
+
+    return JointRow("masked_attention", forward, backward)
+
+
+def _gradients(
+    g: Array, q: Array, k: Array, v: Array, hidden: Any, scale: float
+) -> tuple[Array, ...]:
+    """(dq, dk, dv) from the weights P: dS = P (dP − Σ_j P dP), dP = v gᵀ."""
+    p = softmax(_scores(q, k, hidden, scale), axis=-2)  # (B, H_kv, G, K, Q)
+    ds = v @ np.swapaxes(g, -1, -2)
+    delta = np.einsum("bhgkq,bhgkq->bhgq", p, ds)
+    ds -= delta[..., None, :]
+    ds *= p
+    ds *= scale
+    if np.isnan(value(delta)).any():  # it goes no further than the keys that its query sees
+        p, ds = (_filled(x, hidden, 0.0) for x in (p, ds))
+    dk, dv = (np.sum(x, axis=2, keepdims=True) for x in (ds @ q, p @ g))
+    return np.swapaxes(ds, -1, -2) @ k, dk, dv
+
+
+def _scores(q: Array, k: Array, hidden: Any, scale: float) -> Array:
+    """scale · k qᵀ, −∞ where hidden, (…, K, Q): what runs over keys then runs along memory."""
+    s = k @ np.swapaxes(q, -1, -2)
+    s *= scale
+    return _filled(s, hidden, -math.inf)
+
+
+def _filled(x: Array, where: Any, constant: float) -> Array:
+    """x with a constant there; an array is written over."""
+    if isinstance(x, Tensor):
+        return np.where(where, constant, x)
+    np.copyto(x, constant, where=where)
+    return x
+
+
+def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Of scores (B, H_kv, G, K, Q): runs of the batch, or of one sample's queries, that the
+    cache holds.
+    """
+    B, Q, own = shape[0], shape[-1], math.prod(shape[1:-1])
+    samples = max(1, min(B, _PIECE // max(own * Q, 1)))
+    queries = Q if samples > 1 else max(1, min(Q, _PIECE // max(own, 1)))
+    for b in range(0, B, samples):
+        for i in range(0, Q, queries):
+            yield slice(b, b + samples), slice(i, i + queries)
+
+
+def _like(q: Any) -> Any:
+    """An array like q (B, H_kv, G, Q, D) over memory (B, Q, H_kv, G, D), as layers join heads."""
+    B, H_kv, G, Q, D = q.shape
+    return np.empty((B, Q, H_kv, G, D), q.dtype).transpose(0, 2, 3, 1, 4)
+
+
+def _only(takes_part: Any, x: Array) -> Array:
+    """x, 0 where it takes no part: it may be NaN there."""
+    return x if takes_part.all() else np.where(takes_part, x, 0.0)
+
+
+def _by_group(seen: Any, key_heads: int) -> Any:
+    """seen (Q, K) or (1 or B, 1 or H, Q, K) with axes for key heads and the queries of each."""
+    B, H, *rest = seen.shape if seen.ndim == 4 else (1, 1, *seen.shape)
+    shared = (1, 1) if H == 1 else (key_heads, H // key_heads)
+    return seen.reshape(B, *shared, *rest)
 
 
 def checked(q: Any, k: Any, v: Any, mask: Any, scale: float | None) -> tuple[Mask, float]:
