@@ -150,34 +150,52 @@ def _marked(
         backward = _marked(_gradient(definition, signature, arrays))
     first = list(signature.parameters)[:arrays]
 
+    def here() -> Twin:
+        chosen = _chosen.get()
+        if chosen is None or (arrays is not None and not _has_twin(key, chosen[0])):
+            return definition
+        twin = twin_of(key, chosen[0])
+        chosen[1].add(key)
+        return twin
+
     @wraps(definition)
     def run(*args: Any, **kwargs: Any) -> Any:
-        chosen = _chosen.get()
-        if chosen is None:
+        twin = here()
+        if twin is definition:
             return definition(*args, **kwargs)
-        where, used = chosen
-        if arrays is not None and not _has_twin(key, where):
-            return definition(*args, **kwargs)
-        twin = twin_of(key, where)
-        used.add(key)
         if not any(isinstance(a, Tensor) for a in (*args, *kwargs.values())):
             return twin(*args, **kwargs)
         given = signature.bind(*args, **kwargs)
         if not recording():
             return twin(**{n: value(a) for n, a in given.arguments.items()})
+        chosen = _chosen.get()
+        assert chosen is not None
         pull_back = _Backward(key, backward, signature, chosen)
         if arrays is not None:
             return _recorded(key, twin, pull_back, given.arguments, first)
         floats = [n for n, a in given.arguments.items() if _is_floating(a)]
         return _recorded(key, twin, pull_back, given.arguments, floats)
 
-    run.definition = definition  # type: ignore[attr-defined]
+    run.definition, run.chosen = definition, here  # type: ignore[attr-defined]
     if arrays:
         run.backward = backward  # type: ignore[attr-defined]
     if hasattr(definition, "forward"):  # a row's own function, on plain arrays
         run.forward = definition.forward  # type: ignore[attr-defined]
     _definitions[key] = run
     return cast(F, run)
+
+
+def chosen(marked: Any) -> Twin:
+    """What a marked operation runs on plain arrays here and now: a twin, or the definition.
+
+    For loops that would ask at every step, and for a backward, which may be called elsewhere.
+
+    >>> from core.random import uniform
+    >>> chosen(uniform) is uniform.definition
+    True
+    """
+    found: Twin = marked.chosen()
+    return found
 
 
 def _gradient(definition: Any, signature: inspect.Signature, arrays: int) -> Any:

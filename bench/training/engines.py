@@ -70,15 +70,10 @@ class Genzoo:
         return np.reshape(np.swapaxes(h, 1, 2), (B, T, d // 3))
 
     def lstm(self, x: Any, W: Any, U: Any, b: Any) -> Any:
-        from core.recurrent import lstm_gates
+        from core.recurrent import lstm
 
-        seen, n = self.linear(x, W, b), U.shape[0]  # (B, T, 4n)
-        h = c = np.zeros((len(x), n), x.dtype)
-        outputs = []
-        for t in range(x.shape[1]):
-            h, c = lstm_gates(seen[:, t] + h @ U, c)
-            outputs.append(h)
-        return np.stack(outputs, axis=1)
+        zeros = np.zeros((len(x), U.shape[0]), x.dtype)
+        return lstm(x, W, U, b, zeros, zeros)[:, :-1]
 
     def modulated(self, x: Any, w: Any, style: Any) -> Any:
         from core.convolution import demodulated_conv2d

@@ -8,8 +8,8 @@ import numpy as np
 
 from core import Array
 from core.checks import shaped, whole
-from core.functional import linear, sigmoid
 from core.random import Generator
+from core.recurrent import gru, gru_step
 from reference.layers.initial import normal_weight, zeros
 
 
@@ -49,11 +49,14 @@ class GRUCell:
         """x (B, n_in), h (B, n_out) → h' (B, n_out)."""
         x = shaped("x", x, ("B", self.n_in), self.W.dtype)
         h = shaped("state", state, (len(x), self.n_out), self.W.dtype)
-        x_r, x_z, x_n = np.split(linear(x, self.W, self.b), 3, axis=-1)  # (B, n_out) each
-        h_r, h_z, h_n = np.split(h @ self.U, 3, axis=-1)
-        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-        n = np.tanh(x_n + r * (h_n + self.c_n))
-        return (1 - z) * n + z * h
+        return gru_step(x, self.W, self.U, self.b, self.c_n, h)
+
+    def sequence(self, x: Array, state: Array) -> tuple[Array, Array]:
+        """x (B, T, n_in), h (B, n_out) → h of every step (B, T, n_out), and the last."""
+        x = shaped("x", x, ("B", "T", self.n_in), self.W.dtype)
+        h = shaped("state", state, (len(x), self.n_out), self.W.dtype)
+        z = gru(x, self.W, self.U, self.b, self.c_n, h)
+        return z, z[:, -1] if x.shape[1] else h
 
     def __repr__(self) -> str:
         return f"GRUCell({self.n_in} → {self.n_out})"

@@ -9,9 +9,8 @@ import numpy as np
 from core import Array
 from core.checks import shaped, whole
 from core.errors import InputError
-from core.functional import linear
 from core.random import Generator
-from core.recurrent import lstm_gates
+from core.recurrent import lstm, lstm_step
 from reference.layers.initial import normal_weight, zeros
 
 State = tuple[Array, Array]
@@ -56,9 +55,15 @@ class LSTMCell:
         """x (B, n_in), (h, c) → (h', c'), all (B, n_out) but x."""
         x = shaped("x", x, ("B", self.n_in), self.W.dtype)
         h, c = self._checked(state, len(x))
-        gates = linear(x, self.W, self.b) + h @ self.U  # (B, 4 n_out)
-        h, c = lstm_gates(gates, c)
-        return h, c
+        return lstm_step(x, self.W, self.U, self.b, h, c)
+
+    def sequence(self, x: Array, state: State) -> tuple[Array, State]:
+        """x (B, T, n_in), (h, c) → h of every step (B, T, n_out), and the last state."""
+        x = shaped("x", x, ("B", "T", self.n_in), self.W.dtype)
+        h, c = self._checked(state, len(x))
+        z = lstm(x, self.W, self.U, self.b, h, c)  # (B, T + 1, n_out)
+        T = x.shape[1]
+        return z[:, :T], (z[:, T - 1] if T else h, z[:, T])
 
     def _checked(self, state: Any, B: int) -> State:
         if not isinstance(state, tuple) or len(state) != 2:

@@ -2,7 +2,8 @@
 
     h_t = f(x_t, h_{t−1}),    every f with the same weights
 
-A cell is f. `unroll` runs one over a sequence; so does a loop of calls, as sampling needs.
+A cell is f. `unroll` runs one over a sequence, as one operation; so does a loop of calls, as
+sampling needs.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import numpy as np
 
 from core import Array
 from core.checks import shaped, whole
-from core.functional import linear
 from core.random import Generator
+from core.recurrent import rnn, rnn_step
 from reference.layers.initial import normal_weight, zeros
 
 
@@ -32,6 +33,9 @@ class Cell(Protocol):
 
     def __call__(self, x: Array, state: Any) -> Any:
         """x (B, n_in) and a state → the next state."""
+
+    def sequence(self, x: Array, state: Any) -> tuple[Array, Any]:
+        """As many calls: x (B, T, n_in) and a state → the outputs (B, T, n_out), the last state."""
 
 
 class RNNCell:
@@ -64,7 +68,14 @@ class RNNCell:
         """x (B, n_in), h (B, n_out) → h' (B, n_out)."""
         x = shaped("x", x, ("B", self.n_in), self.W.dtype)
         h = shaped("state", state, (len(x), self.n_out), self.W.dtype)
-        return np.tanh(linear(x, self.W, self.b) + h @ self.U)
+        return rnn_step(x, self.W, self.U, self.b, h)
+
+    def sequence(self, x: Array, state: Array) -> tuple[Array, Array]:
+        """x (B, T, n_in), h (B, n_out) → h of every step (B, T, n_out), and the last."""
+        x = shaped("x", x, ("B", "T", self.n_in), self.W.dtype)
+        h = shaped("state", state, (len(x), self.n_out), self.W.dtype)
+        z = rnn(x, self.W, self.U, self.b, h)
+        return z, z[:, -1] if x.shape[1] else h
 
     def __repr__(self) -> str:
         return f"RNNCell({self.n_in} → {self.n_out})"
@@ -79,12 +90,5 @@ def unroll(cell: Cell, x: Array, state: Any = None) -> tuple[Array, Any]:
     >>> h.shape, last.shape
     ((2, 7, 5), (2, 5))
     """
-    B, T, _ = shaped("x", x, ("B", "T", cell.n_in), None).shape
-    state = cell.start(B) if state is None else state
-    outputs = []
-    for t in range(T):
-        state = cell(x[:, t], state)
-        outputs.append(cell.output(state))
-    if not outputs:
-        return np.zeros((B, 0, cell.n_out), x.dtype), state
-    return np.stack(outputs, axis=1), state
+    x = shaped("x", x, ("B", "T", cell.n_in), None)
+    return cell.sequence(x, cell.start(len(x)) if state is None else state)

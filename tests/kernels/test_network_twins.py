@@ -18,8 +18,9 @@ from core import Tensor, backend, grad
 from core import functional as F
 from core.convolution import conv2d
 from core.errors import BackendError, InputError
+from core.gates import lstm_gates
 from core.optim import AdamW, adam_step
-from core.recurrent import lstm_gates
+from core.recurrent import gru, lstm
 from kernels import OPS, sharing
 from reference.autoregressive.nade import nade_logits
 from reference.zoo.cli import app
@@ -27,14 +28,14 @@ from reference.zoo.cli import app
 SEEDS = st.integers(0, 2**31)
 ROWS = [
     op for op in OPS.values() if "backward" not in op.name and f"{op.name}_backward" in OPS
-    and not op.name.startswith("masked")
+    and not op.name.startswith("masked") and not op.name.endswith("_gates")
 ]  # fmt: skip
+GATES = [op for op in OPS.values() if "_gates" in op.name]
 
 
 def marked(op: Any) -> Any:
     """The operation itself."""
-    others = {"lstm_gates": lstm_gates, "nade_logits": nade_logits}
-    return others.get(op.name) or getattr(F, op.name)
+    return {"nade_logits": nade_logits}.get(op.name) or getattr(F, op.name)
 
 
 def arrays_first(op: Any, seed: int, dtype: str) -> tuple[list[Any], dict[str, Any], Any]:
@@ -97,6 +98,45 @@ def test_one_thread_and_two_give_the_same_bits(monkeypatch: pytest.MonkeyPatch):
                 found.append(op.load("numba")(**arguments))
             for a, b in zip(*(f if isinstance(f, tuple) else (f,) for f in found), strict=True):
                 np.testing.assert_array_equal(a, b, err_msg=op.name)
+
+
+@pytest.mark.parametrize("op", GATES, ids=lambda op: op.name)
+@pytest.mark.parametrize("where", ["", "numba"])
+def test_gates_in_place_are_the_gates(op: Any, where: str):
+    """Over the first argument, and a step backward over dc, as the rows of sequences call them."""
+
+    @given(seed=SEEDS)
+    def holds(seed: int) -> None:
+        arguments = {k: np.array(a, order="C") for k, a in op.draw(seed).arguments.items()}
+        expected = op.load(where)(**arguments)
+        out = [np.full_like(e, np.nan) for e in expected]
+        if "backward" not in op.name:
+            out[0] = arguments["a"]
+        elif "dc" in arguments:
+            out[1] = arguments["dc"]
+        op.load(where)(**arguments, out=tuple(out))
+        for a, b in zip(out, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    holds()
+
+
+def test_a_backward_runs_where_its_forward_ran():
+    """Also where no back end is chosen any more."""
+    rng = np.random.default_rng(0)
+    shapes = [(2, 3, 4), (4, 8), (2, 8), (8,), (2, 2), (2, 2)]
+    leaves = [Tensor(rng.normal(size=s)) for s in shapes]
+    with backend("numba") as used:
+        y = lstm(*leaves)
+    assert used == {"core.gates:lstm_gates", "core.gates:lstm_gates_backward"}
+    g = rng.normal(size=y.shape)
+    with backend("numba"):
+        inside = grad(y, leaves, g)
+    for a, b, again in zip(grad(y, leaves, g), inside, grad(y, leaves, g), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, again)  # nothing that was kept is written over
+    with pytest.raises(InputError, match="m must be float64, got float32"), backend("numba"):
+        lstm_gates(np.ones((4, 1)), np.ones((4, 1), np.float32), np.ones(1))
 
 
 def test_what_a_thread_raises_is_raised(monkeypatch: pytest.MonkeyPatch):
@@ -215,9 +255,11 @@ def network(leaves: Any, ids: Any, labels: Any, pixels: Any) -> Any:
     h = F.embedding(ids, leaves["table"])  # (B, T, 8)
     h = F.layer_norm(h, leaves["gain"], leaves["shift"])
     h = F.gelu(F.linear(h, leaves["W"], leaves["b"]))  # (B, T, 8)
-    state = np.zeros((len(ids), 2), h.dtype)
-    for t in range(ids.shape[1]):
-        hidden, state = lstm_gates(h[:, t], state)
+    zeros = np.zeros((len(ids), 2), h.dtype)
+    states = lstm(h, leaves["W"], leaves["U"], leaves["b"], zeros, zeros)  # (B, T + 1, 2)
+    hidden, state = states[:, -2], states[:, -1]
+    turned = gru(h, leaves["W"][:, :6], leaves["U"][:, :6], leaves["b"][:6], leaves["b"][6:], zeros)
+    hidden = hidden + turned[:, -1]
     images = np.reshape(h, (len(ids), 4, -1, 2))
     images = F.silu(F.group_norm(images, leaves["gain"][:4], leaves["shift"][:4], 2))
     logits = F.linear(np.concatenate([hidden, state], axis=-1), leaves["V"], leaves["c"])
@@ -231,7 +273,7 @@ def test_a_network_of_twins_has_the_definitions_gradients(seed: int, dtype: Any)
     rng = np.random.default_rng(seed)
     B, T = int(rng.integers(1, 5)), int(rng.integers(1, 5))
     shapes = {"table": (5, 8), "gain": (8,), "shift": (8,), "W": (8, 8), "b": (8,), "V": (4, 3),
-              "c": (3,)}  # fmt: skip
+              "U": (2, 8), "c": (3,)}  # fmt: skip
     values = {k: rng.normal(size=shape).astype(dtype) for k, shape in shapes.items()}
     data = (rng.integers(0, 5, (B, T)), rng.integers(0, 3, B), rng.integers(0, 2, (B, 2)))
 
@@ -240,7 +282,7 @@ def test_a_network_of_twins_has_the_definitions_gradients(seed: int, dtype: Any)
         with backend(where) as used:
             loss = network(leaves, data[0], data[1], data[2].astype(dtype))
             found = grad(loss, list(leaves.values()))
-        assert len(used) == (14 if where else 0)
+        assert len(used) == (16 if where else 0)
         return found
 
     truth = gradients(np.float64, None)

@@ -137,12 +137,23 @@ class ActivatesTime(layers.TimeEmbedding):
         return silu(super().__call__(t))
 
 
-class AddsAfter(layers.RNNCell):
+class ByCalls:
+    """A cell whose sequence is a loop of its calls, so that a fault of those shows."""
+
+    def sequence(self: Any, x: Array, state: Any) -> Any:
+        outputs = []
+        for t in range(x.shape[1]):
+            state = self(x[:, t], state)
+            outputs.append(self.output(state))
+        return np.stack(outputs, axis=1), state
+
+
+class AddsAfter(ByCalls, layers.RNNCell):
     def __call__(self, x: Array, state: Array) -> Array:
         return np.tanh(x @ self.W + state @ self.U) + self.b
 
 
-class ResetsBefore(layers.GRUCell):
+class ResetsBefore(ByCalls, layers.GRUCell):
     """As in Cho et al.: the state, not its product."""
 
     def __call__(self, x: Array, state: Array) -> Array:
@@ -153,7 +164,7 @@ class ResetsBefore(layers.GRUCell):
         return (1 - z) * n + z * state
 
 
-class UpdatesTheOther(layers.GRUCell):
+class UpdatesTheOther(ByCalls, layers.GRUCell):
     def __call__(self, x: Array, state: Array) -> Array:
         x_r, x_z, x_n = np.split(linear(x, self.W, self.b), 3, axis=-1)
         h_r, h_z, h_n = np.split(state @ self.U, 3, axis=-1)
@@ -161,12 +172,12 @@ class UpdatesTheOther(layers.GRUCell):
         return sigmoid(x_z + h_z) * n + (1 - sigmoid(x_z + h_z)) * state
 
 
-class ShowsTheMemory(layers.LSTMCell):
+class ShowsTheMemory(ByCalls, layers.LSTMCell):
     def output(self, state: Any) -> Array:
         return state[1]
 
 
-class SwapsGates(layers.LSTMCell):
+class SwapsGates(ByCalls, layers.LSTMCell):
     def __call__(self, x: Array, state: Any) -> Any:
         i, f, g, o = np.split(linear(x, self.W, self.b) + state[0] @ self.U, 4, axis=-1)
         c = sigmoid(i) * state[1] + sigmoid(f) * np.tanh(g)

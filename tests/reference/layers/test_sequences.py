@@ -21,24 +21,101 @@ SEEDS = st.integers(0, 2**31)
 CELLS = [layers.RNNCell, layers.GRUCell, layers.LSTMCell]
 
 
-@pytest.mark.parametrize("kind", CELLS)
-@given(seed=SEEDS)
-def test_a_loop_of_steps_equals_the_whole(kind: Any, seed: int):
+def check_steps(kind: Any, seed: int) -> None:
+    """A loop of calls gives what the row does, but for the order of sums; so does a row cut in two.
+
+    In every output, the last state, and all derivatives of a function of both.
+    """
     rng = np.random.default_rng(seed)
     n, m, B, T = sizes(rng, 4, 6)
     cell = shaken(kind(n, m, source(rng), dtype=np.float64), rng)
-    x = normal(rng, np.float64, B, T, n)
-    whole, last = layers.unroll(cell, x)
-    state = cell.start(B)
+    x, cut = Tensor(normal(rng, np.float64, B, T, n)), int(rng.integers(T + 1))
+    leaves = [x, *parameters(cell).values()]
+    start = tuple(Tensor(normal(rng, np.float64, B, m)) for _ in parts(cell.start(B)))
+    leaves += start
+    state = start if len(start) > 1 else start[0]
+    whole = layers.unroll(cell, x, state)
+    first, between = layers.unroll(cell, x[:, :cut], state)
+    second, end = layers.unroll(cell, x[:, cut:], between)
+    outputs = []
     for t in range(T):
         state = cell(x[:, t], state)
-        np.testing.assert_array_equal(cell.output(state).data, whole.data[:, t])
-    cut = int(rng.integers(T + 1))
-    first, between = layers.unroll(cell, x[:, :cut])
-    second, end = layers.unroll(cell, x[:, cut:], between)
-    both = np.concatenate([value(first), value(second)], axis=1)
-    np.testing.assert_array_equal(both, whole.data)
-    np.testing.assert_array_equal(value(cell.output(end)), cell.output(last).data)
+        outputs.append(cell.output(state))
+    found = [whole, (np.stack(outputs, 1), state), (np.concatenate([first, second], 1), end)]
+    weights = [normal(rng, np.float64, *v.shape) for v in (whole[0], *parts(whole[1]))]
+    ways = []
+    for h, last in found:
+        results = [h, *parts(last)]
+        total = sum(np.sum(w * v) for w, v in zip(weights, results, strict=True))
+        ways.append([*(v.data for v in results), *grad(total, leaves)])
+    for way in ways[1:]:
+        for a, b in zip(way, ways[0], strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 * (1 + np.abs(b).max(initial=0)))
+
+
+def parts(state: Any) -> tuple[Any, ...]:
+    return state if isinstance(state, tuple) else (state,)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@given(seed=SEEDS)
+def test_a_loop_of_steps_equals_the_whole(kind: Any, seed: int):
+    check_steps(kind, seed)
+
+
+class ForgetsTheStart(layers.GRUCell):
+    def sequence(self, x: Any, state: Any) -> Any:
+        return super().sequence(x, 0 * state)
+
+
+class ReadsBackwards(layers.RNNCell):
+    def sequence(self, x: Any, state: Any) -> Any:
+        return super().sequence(x[:, ::-1], state)
+
+
+class HandsOnTheOldMemory(layers.LSTMCell):
+    def sequence(self, x: Any, state: Any) -> Any:
+        h, (last, _) = super().sequence(x, state)
+        return h, (last, state[1] + 0 * last)
+
+
+class CutsThroughTime(layers.LSTMCell):
+    def sequence(self, x: Any, state: Any) -> Any:
+        return super().sequence(x, tuple(value(s) for s in state))
+
+
+@pytest.mark.parametrize(
+    "kind", [ForgetsTheStart, ReadsBackwards, HandsOnTheOldMemory, CutsThroughTime]
+)
+def test_wrong_sequences_are_rejected(kind: Any):
+    rejected = 0
+    for seed in range(20):
+        try:
+            check_steps(kind, seed)
+        except AssertionError:
+            rejected += 1
+    assert rejected >= 10
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@given(seed=SEEDS)
+def test_padding_changes_nothing_that_is_counted(kind: Any, seed: int):
+    """Sequences of several lengths in one batch: each as if it were alone, and no slope beyond."""
+    rng = np.random.default_rng(seed)
+    n, m, B, T = sizes(rng, 4, 6)
+    cell = shaken(kind(n, m, source(rng), dtype=np.float64), rng)
+    lengths = rng.integers(0, T + 1, B)
+    seen = np.arange(T) < lengths[:, None]  # (B, T)
+    x = Tensor(normal(rng, np.float64, B, T, n))
+    h, _ = layers.unroll(cell, x)
+    (slope,) = grad(np.sum(np.where(seen[:, :, None], h * h, 0.0)), [x])
+    for b, length in enumerate(lengths):
+        own = Tensor(x.data[b : b + 1, :length].copy())
+        alone, _ = layers.unroll(cell, own)
+        np.testing.assert_allclose(h.data[b, :length], alone.data[0], rtol=0, atol=1e-13)
+        (its,) = grad(np.sum(alone * alone), [own])
+        np.testing.assert_allclose(slope[b, :length], its[0], rtol=0, atol=1e-12)
+        assert (slope[b, length:] == 0).all()
 
 
 @pytest.mark.parametrize("kind", CELLS)
