@@ -40,7 +40,7 @@ def encode(symbols: Sequence[int], following: Next) -> str:
     >>> fair = lambda past: np.array([0.5, 0.5])
     >>> code = encode([0, 1, 1, 0], fair)
     >>> code, decode(code, 4, fair)
-    ('01101', [0, 1, 1, 0])
+    ('01100', [0, 1, 1, 0])
     """
     low, width = 0, 1
     past: list[int] = []
