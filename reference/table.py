@@ -303,6 +303,13 @@ def shape_and_values(data: Dataset) -> dict[str, Any]:
     return {"shape": list(data.train.x.shape[1:]), "levels": data.levels}
 
 
+def shape_and_palette(data: Dataset) -> dict[str, Any]:
+    """At most 32 colours that the training images are painted with too."""
+    from reference.autoregressive.palette import learned_palette  # as in `dim_and_levels`
+
+    return {**shape_and_values(data), "palette": learned_palette(data.train.x, 32).tolist()}
+
+
 def dim_and_bounded(data: Dataset) -> dict[str, Any]:
     """Whether the data lie in [−1, 1], as pixels do."""
     return {**dim(data), "bounded": bool(abs(data.train.x).max() <= 1)}

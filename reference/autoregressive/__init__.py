@@ -4,9 +4,11 @@
 
 The probability of a sample takes one pass; drawing one takes as many steps as it has variables.
 Read `fvsbn` (each conditional a logistic regression), `nade` (one hidden layer, shared), `made`
-(any network, masked): one idea growing. Then text, of any length: `language_model` (what an end
-is), `rnn`, `gru`, `lstm` (all of the past in one state), `transformer` (a look back at each token
-of it). MISSION rows A1 to A10.
+(any network, masked): one idea growing. What a conditional may be stands in `heads`: one of many
+values (`markov_mlp`), or a real number (`rnade`). Of images: `pixelcnn` (kernels that see the
+past), `gated_pixelcnn` (all of it), `image_gpt`. Then text, of any length: `language_model` (what
+an end is), `rnn`, `gru`, `lstm` (all of the past in one state), `wavenet` (kernels whose reach
+doubles), `transformer` (a look back at each token of it). MISSION rows A1 to A10.
 """
 
 from reference.autoregressive.published import PUBLISHED
@@ -17,6 +19,7 @@ from reference.table import (
     dim,
     dim_and_values,
     dim_and_vocabulary,
+    shape_and_palette,
     shape_and_values,
 )
 
@@ -78,7 +81,7 @@ ROWS = [
         tiny={"shape": [1, 3, 2], "levels": 2, "features": 5, "layers": 2, "first": 3},
         arguments=shape_and_values,
         demos=(Demo("digits", {"features": 15, "layers": 3, "first": 5},
-                    {**ADAMW_32, "epochs": 15, "lr": 0.01, "weight_decay": 0.03,
+                    {**ADAMW_32, "epochs": 12, "lr": 0.01, "weight_decay": 0.03,
                      "ema_decay": 0.99}),),
         shape="image",
     ),
@@ -88,10 +91,29 @@ ROWS = [
         title="Gated PixelCNN", year=2016, parents=("pixelcnn",),
         tiny={"shape": [1, 2, 3], "levels": 3, "features": 4, "layers": 2, "first": 3},
         arguments=shape_and_values,
-        demos=(Demo("digits", {"features": 16, "layers": 4, "first": 5},
-                    {**ADAMW_32, "epochs": 15, "lr": 0.01, "weight_decay": 0.03,
-                     "ema_decay": 0.99}),),
+        demos=(Demo("digits", {"features": 24, "layers": 4, "first": 5},
+                    {**ADAMW_32, "epochs": 40, "lr": 0.01, "weight_decay": 0.1,
+                     "ema_decay": 0.99}, full=True),),
         shape="image",
+    ),
+    Model(
+        "image-gpt", "reference.autoregressive.image_gpt:ImageGPT",
+        "autoregressive", ("A7", "A9"), "integer",
+        title="ImageGPT", year=2020, parents=("transformer", "pixelcnn"),
+        tiny={"shape": [1, 2, 2], "levels": 3, "palette": [[0], [1], [2]], "layers": 2, "heads": 2,
+              "width": 4},
+        arguments=shape_and_palette,
+        demos=(Demo("digits", {"layers": 3, "width": 48},
+                    {**ADAMW_32, "epochs": 60, "lr": 0.003, "weight_decay": 0.1, "warmup": 100,
+                     "ema_decay": 0.99}, full=True),),
+        shape="image",
+    ),
+    Model(
+        "wavenet", "reference.autoregressive.wavenet:WaveNet", "autoregressive", ("A6",), "text",
+        title="WaveNet", year=2016, parents=("rnn",),
+        tiny={"dim": 5, "levels": 3, "end": 0, "layers": 2, "width": 8},
+        arguments=dim_and_vocabulary,
+        demos=(Demo("sums", {"layers": 4, "width": 32}, SUMS),),
     ),
     Model(
         "rnn", "reference.autoregressive.rnn:RNN", "autoregressive", ("A5",), "text",
