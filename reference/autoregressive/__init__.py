@@ -113,7 +113,7 @@ ROWS = [
         title="WaveNet", year=2016, parents=("rnn",),
         tiny={"dim": 5, "levels": 3, "end": 0, "layers": 2, "width": 8},
         arguments=dim_and_vocabulary,
-        demos=(Demo("sums", {"layers": 4, "width": 32}, SUMS),),
+        demos=(Demo("sums", {"layers": 4, "width": 32}, {**SUMS, "epochs": 2, "lr": 1e-2}),),
     ),
     Model(
         "rnn", "reference.autoregressive.rnn:RNN", "autoregressive", ("A5",), "text",

@@ -65,7 +65,7 @@ class WaveNet(LanguageModel):
     @property
     def window(self) -> int:
         """R, how many tokens a conditional looks back."""
-        return 1 + self.stacks * (2**self.layers - 1)
+        return 1 + self.stacks * int(2**self.layers - 1)
 
     def network(self, h: Array) -> Array:
         """Features (B, width, T) → logits (B, levels, T), each of the last `window` features."""
@@ -75,8 +75,8 @@ class WaveNet(LanguageModel):
             z = np.tanh(a[:, : self.width]) * sigmoid(a[:, self.width :])  # Eq. 2
             s = s + self.skip[i](z)
             h = h + self.residual[i](z) if i < len(self.residual) else h
-        for conv in self.leave:
-            s = conv(relu(s))
+        for layer in self.leave:
+            s = layer(relu(s))
         return s
 
     def logits(self, x: Any) -> Array:
