@@ -25,7 +25,7 @@ ROWS = [
     Model(
         "gaussian-mixture", "reference.latent.gaussian_mixture:GaussianMixture",
         "mixture", ("L1",), "continuous",
-        title="Gaussian mixture by EM", year=1969, parents=("gaussian-naive-bayes",),
+        title="Gaussian mixture by EM", year=1969, parents=("histogram",),
         tiny={"dim": 2, "components": 3},
         arguments=dim,
         demos=(Demo("eight-gaussians", {"components": 8}, {"epochs": 60}),),
