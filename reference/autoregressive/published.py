@@ -59,4 +59,11 @@ PUBLISHED = [
                "warmup": 100, "ema_decay": 0.99, "checkpoint_seconds": 120},
         variant="8000",
     ),
+    Published(
+        "made", "binarized-mnist", 86.64, _FROM, 240,
+        {"hidden": [2000, 2000], "masks": 32}, most=88,
+        train={**_MNIST, "epochs": 120, "batch_size": 250, "lr": 0.001, "weight_decay": 0.01,
+               "warmup": 100, "checkpoint_seconds": 120},
+        variant="2000-2000",
+    ),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -129,3 +130,12 @@ def test_every_row_has_a_line():
     section = published.section({})
     for name in PUBLISHED:
         assert f"reproduce {name}`" in section
+
+
+def test_the_pages_example_of_a_row_is_one():
+    page = (published.ROOT / "docs/published.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    made: dict[str, Any] = {}
+    exec(block, made)
+    assert made["row"].name in PUBLISHED
+    assert made["row"].figure == PUBLISHED[made["row"].name].figure
