@@ -73,8 +73,12 @@ def likelihood(
 
 
 def takes_condition(model: Any) -> bool:
-    """Whether a model is of x given y: the others pass by whatever comes with the data."""
-    return "y" in inspect.signature(getattr(model, "sample", len)).parameters
+    """Whether a model is of x given y: the others pass by whatever comes with the data.
+
+    One that could be told a class, and was made without (`classes` is None), is one of the others.
+    """
+    takes = inspect.signature(getattr(model, "sample", len)).parameters
+    return "y" in takes and getattr(model, "classes", 0) is not None
 
 
 def _needs_label(model: Any) -> bool:

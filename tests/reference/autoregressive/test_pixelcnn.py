@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import jacobian, value
+from core.data import load
 from core.errors import InputError
 from core.learners import loss_of
 from reference.autoregressive import gated_pixelcnn, pixelcnn
 from reference.autoregressive.gated_pixelcnn import GatedLayer, GatedPixelCNN
 from reference.autoregressive.images import raster
 from reference.autoregressive.pixelcnn import PixelCNN
+from reference.judges.likelihood import likelihood, takes_condition
 from reference.layers import Conv2d, colour_mask
 from tests.laws import autoregressive as laws
 from tests.laws import explicit, subject
@@ -332,3 +335,15 @@ def test_drawing_needs_only_the_rows_so_far():
 def test_colours_come_in_their_order():
     assert math.prod((3, 2, 2)) == len(raster((3, 2, 2)))
     np.testing.assert_array_equal(raster((3, 1, 2)), [0, 2, 4, 1, 3, 5])
+
+
+def test_without_classes_what_comes_with_an_image_is_passed_by():
+    """Scenes come with captions: a model of images alone is trained, scored and drawn from."""
+    data = load("scenes", domain="integer", shape="image", n=4)
+    data = replace(data, test=data.test.subset(2))
+    assert data.given
+    model = GatedPixelCNN([3, 32, 32], 256, features=3, layers=1, mixture=2)
+    assert not takes_condition(model)
+    assert takes_condition(gated(classes=2))
+    assert loss_of(model)(data.train.x, data.train.y).item() > 0
+    assert likelihood(model, data).count == 2
