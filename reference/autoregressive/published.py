@@ -66,4 +66,10 @@ PUBLISHED = [
                "warmup": 100, "checkpoint_seconds": 120},
         variant="2000-2000",
     ),
+    Published(
+        "gated-pixelcnn", "binarized-mnist", 81.30, "van den Oord et al. 2016, PixelCNN", 130,
+        {"features": 32, "layers": 7}, most=85,
+        train={"epochs": 8, "batch_size": 20, "lr": 0.002, "schedule": "cosine", "warmup": 200,
+               "ema_decay": 0.999, "clip_norm": 10.0, "checkpoint_seconds": 120},
+    ),
 ]  # fmt: skip
