@@ -2,10 +2,15 @@
 
     log p(x) = log p_z(f(x)) + log |det ∂f/∂x|
 
-A flow is exact both ways: a density by f, a sample by its inverse. MISSION rows N1, N2.
+A flow is exact both ways: a density by f, a sample by its inverse. Read `flow` (what all of them
+are), `planar` (one bend after another), `real_nvp` (half of x changes the other half),
+`spline_flow` (the same with splines), `maf` (an autoregressive model as a flow) and `iaf` (that one
+turned round). MISSION rows N1, N2.
 """
 
 from reference.table import Demo, Model, dim
+
+CLIMB = {"batch_size": 500, "lr": 5e-3, "schedule": "cosine", "clip_norm": 10.0}
 
 ROWS = [
     Model(
@@ -16,5 +21,33 @@ ROWS = [
         demos=(Demo("eight-gaussians", train={
             "epochs": 80, "batch_size": 512, "lr": 3e-3, "options": {"betas": [0.9, 0.99]},
             "schedule": "cosine", "warmup": 20, "clip_norm": 10.0, "ema_decay": 0.995}),),
+    ),
+    Model(
+        "planar-flow", "reference.flows.planar:PlanarFlow", "flow", ("N1",), "continuous",
+        title="Planar flow", year=2015, parents=(),
+        tiny={"dim": 2, "layers": 4},
+        arguments=dim,
+        demos=(Demo("two-moons", {"layers": 24}, {**CLIMB, "epochs": 10}),),
+    ),
+    Model(
+        "maf", "reference.flows.maf:MAF", "flow", ("N1", "A3"), "continuous",
+        title="MAF", year=2017, parents=("made", "real-nvp"),
+        tiny={"dim": 2, "layers": 3, "hidden": [8]},
+        arguments=dim,
+        demos=(Demo("pinwheel", {"layers": 6, "hidden": [64]}, {**CLIMB, "epochs": 12}),),
+    ),
+    Model(
+        "iaf", "reference.flows.iaf:IAF", "flow", ("N1",), "continuous",
+        title="IAF", year=2016, parents=("made",),
+        tiny={"dim": 2, "layers": 3, "hidden": [8]},
+        arguments=dim,
+        demos=(Demo("two-moons", {"layers": 4, "hidden": [32]}, {**CLIMB, "epochs": 6}),),
+    ),
+    Model(
+        "spline-flow", "reference.flows.spline_flow:SplineFlow", "flow", ("N1",), "continuous",
+        title="Spline flow", year=2019, parents=("real-nvp",),
+        tiny={"dim": 2, "layers": 3, "bins": 4, "hidden": [8]},
+        arguments=dim,
+        demos=(Demo("checkerboard", {"layers": 4, "hidden": [64, 64]}, {**CLIMB, "epochs": 12}),),
     ),
 ]  # fmt: skip

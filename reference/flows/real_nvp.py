@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from core import Array, Tensor
-from core.checks import float_dtype, real, whole
+from core.checks import float_dtype, whole
 from core.checks import sizes as widths
 from core.functional import relu
-from core.model import Described, draws
-from core.random import Generator, normal
+from core.random import Generator
+from reference.flows.flow import Flow
 from reference.layers import MLP
 
 
@@ -64,7 +64,7 @@ class Coupling:
         return changed * (self.scale * np.tanh(s)), changed * t
 
 
-class RealNVP(Described):
+class RealNVP(Flow):
     """Density of x (B, dim), any reals, as a chain of `layers` couplings from a standard normal.
 
     hidden: widths of the ReLU network that gives each coupling its s and t. The paper's batch
@@ -98,32 +98,7 @@ class RealNVP(Described):
         sides = [np.arange(dim) % 2 == k % 2 for k in range(layers)]
         self.couplings = [Coupling(b.astype(dtype), self.hidden, rng) for b in sides]
 
-    def forward(self, z: Array) -> tuple[Array, Array]:
-        """z (B, dim) → x = g(z) (B, dim) and log |det ∂x/∂z| (B,)."""
-        x = real(z, self.dim, self.dtype, name="z")
-        log_abs_det_jacobian = 0.0
-        for coupling in self.couplings:
-            x, log_det = coupling.forward(x)
-            log_abs_det_jacobian = log_abs_det_jacobian + log_det
-        return x, log_abs_det_jacobian
-
-    def inverse(self, x: Array) -> tuple[Array, Array]:
-        """x (B, dim) → z = f(x) (B, dim) and log |det ∂z/∂x| (B,)."""
-        z = real(x, self.dim, self.dtype)
-        log_abs_det_jacobian = 0.0
-        for coupling in reversed(self.couplings):
-            z, log_det = coupling.inverse(z)
-            log_abs_det_jacobian = log_abs_det_jacobian + log_det
-        return z, log_abs_det_jacobian
-
-    def log_prob(self, x: Array) -> Array:
-        """log p(x) in nats, (B,), of x (B, dim)."""
-        z, log_abs_det_jacobian = self.inverse(x)
-        log_p_z = -0.5 * np.sum(z * z, axis=-1) - 0.5 * math.log(2 * math.pi) * self.dim
-        return log_p_z + log_abs_det_jacobian  # Eq. 3
-
-    @draws
-    def sample(self, n: int, *, seed: int = 0) -> Any:
-        """n points (n, dim): x = g(z) of standard normal z."""
-        z = normal(seed, (n, self.dim), stream="latent", dtype=self.dtype)
-        return self.forward(z)[0]
+    @property
+    def bijections(self) -> list[Coupling]:
+        """From noise to data."""
+        return self.couplings
