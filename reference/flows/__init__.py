@@ -27,7 +27,7 @@ ROWS = [
         title="Planar flow", year=2015, parents=(),
         tiny={"dim": 2, "layers": 4},
         arguments=dim,
-        demos=(Demo("two-moons", {"layers": 24}, {**CLIMB, "epochs": 10}),),
+        demos=(Demo("two-moons", {"layers": 8}, {**CLIMB, "epochs": 6}),),
     ),
     Model(
         "maf", "reference.flows.maf:MAF", "flow", ("N1", "A3"), "continuous",
