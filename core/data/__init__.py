@@ -16,11 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.checks import whole
+from core.checks import one_of, whole
 from core.data import arithmetic, homes, scenes, sets
-from core.data.dataset import DOMAINS, SHAPES, UNKNOWN, Dataset, Domain, Shape, Split
+from core.data.dataset import DOMAINS, SHAPES, Dataset, Domain, Shape, Split
 from core.data.files import SUFFIXES, load_file
 from core.data.tables import MISSING, Missing
+from core.data.text import Cut
+from core.data.tokenisers import KINDS, UNKNOWN, Tokeniser
 from core.data.toys import TOYS, toy
 from core.data.units import Column, Units
 from core.errors import DataError, InputError
@@ -70,6 +72,7 @@ def load(
     shape: Shape | None = None,
     n: int | None = None,
     block: int = 64,
+    tokens: str | Tokeniser = "characters",
     label: str | None = None,
     missing: Missing = "error",
     standardise: bool | Units = False,
@@ -85,7 +88,8 @@ def load(
     shape: of a sample (Dataset.as_shape); None: flat rows, or sequences where lengths differ.
     n: training rows: toys and scenes draw that many, other sets keep the first n. None: 20 000 of
     toys, 10 000 of scenes, 2 000 of films, and all.
-    block: characters in a row of running text.
+    block: tokens in a row of running text. tokens: what those of a text are, "characters", "bytes"
+    or "byte-pairs" (core.data.tokenisers), or the tokeniser of another data set.
     label: of a table, the column with the labels; "none": none. None: y, label or class.
     missing: what is done about missing values of a table: error, drop (the row), or mean (of the
     column's training rows; the most frequent word).
@@ -105,6 +109,8 @@ def load(
         raise InputError(f"domain must be one of {', '.join(DOMAINS)}, got {domain!r}")
     if missing not in MISSING:
         raise InputError(f"missing must be one of {', '.join(MISSING)}, got {missing!r}")
+    if isinstance(tokens, str):
+        one_of("tokens", tokens, KINDS)
     if name_or_path in NAMES and (label is not None or missing != "error"):
         given = "label" if label is not None else "missing"
         raise InputError(f"{given} must be left out for {name_or_path}: it is of a user's own file")
@@ -120,10 +126,10 @@ def load(
     elif name in sets.SOURCES:
         source = sets.SOURCES[name]
         found = homes.paths(source, data_dir=data_dir, download=download, progress=progress)
-        data = source.read(source.name, source.doc, found, block)
+        data = source.read(source.name, source.doc, found, Cut(block, tokens))
     else:
         read: Any = {"label": label, "missing": missing, "standardise": standardise}
-        data = load_file(_path(name_or_path), seed=seed, block=block, **read)
+        data = load_file(_path(name_or_path), seed=seed, cut=Cut(block, tokens), **read)
     where = name if name in NAMES else str(Path(data.doc).resolve())
     data = replace(data, source=where, missing=missing, seed=seed)
     if n is not None:

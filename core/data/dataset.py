@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.checks import whole
+from core.data.tokenisers import Characters, Tokeniser
 from core.data.units import Units
 from core.errors import DataError, InputError
 from core.samples import Batch, Meaning, Padded, apply, count, take
@@ -37,8 +38,6 @@ Domain = Literal["binary", "integer", "continuous", "text"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 Shape = Literal["flat", "sequence", "grid", "image", "film"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
-UNKNOWN = "\ufffd"
-"""Stands in a text vocabulary for every character that the training part does not contain."""
 
 _DTYPES: dict[Domain, type[np.generic]] = {
     "binary": np.float32,
@@ -88,8 +87,8 @@ class Dataset:
     units: of a table's columns, whose numbers x holds standardised if it is so loaded. label: the
     column that y comes from. missing, seed, source: how and by what name or path it was loaded.
     notes: what was done to the file.
-    vocabulary: text only, the character of each id. end: id of the character that ends a row and
-    fills what is left of it, where rows are separate strings.
+    vocabulary: text only, what each id stands for; tokeniser: if that is more than a character.
+    end: id of the token that ends a row and fills what is left of it, where rows are strings.
     log_density: exact log p of the distribution that made the data, (B, D) → (B,) nats, where it is
     known; entropy: its entropy in nats.
     """
@@ -107,6 +106,7 @@ class Dataset:
     rate: int | None = None
     fps: int | None = None
     vocabulary: tuple[str, ...] | None = None
+    tokeniser: Tokeniser | None = None
     end: int | None = None
     log_density: Callable[[Array], Array] | None = None
     entropy: float | None = None
@@ -234,11 +234,16 @@ class Dataset:
             return "\n".join(self.decode(row) for row in ids)
         if self.end is not None and self.end in ids:
             ids = ids[: int(np.argmax(ids == self.end))]
-        return "".join(vocabulary[i] for i in ids)
+        return self.tokens.decode(ids)
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """The ids (len(text),) of a text. Raises DataError for a character that has none."""
-        return encode(text, self._vocabulary())
+        """The ids (T,) of a text. Raises DataError for a character that has none."""
+        return self.tokens.encode(text)
+
+    @property
+    def tokens(self) -> Tokeniser:
+        """From text to ids and back; InputError for what is no text."""
+        return self.tokeniser or Characters(self._vocabulary())
 
     def with_numbers(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Dataset:
         """All samples changed number by number."""
@@ -258,15 +263,7 @@ def encode(text: str, vocabulary: tuple[str, ...]) -> NDArray[np.int64]:
 
     Raises DataError naming the first character that is not there, if UNKNOWN is not either.
     """
-    known = vocabulary[:-1] if vocabulary[-1] == UNKNOWN else vocabulary
-    points = np.array([ord(c) for c in known])
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
-    ids = np.minimum(np.searchsorted(points, codes), len(points) - 1)
-    missing = points[ids] != codes
-    if missing.any() and len(known) == len(vocabulary):
-        at = int(np.argmax(missing))
-        raise DataError(f"character {text[at]!r} at position {at} is not in the vocabulary")
-    return np.where(missing, len(points), ids)
+    return Characters(vocabulary).encode(text)
 
 
 def _plural(n: int, noun: str) -> str:

@@ -27,7 +27,8 @@ from typing import Any, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.dataset import UNKNOWN, encode
+from core.data.dataset import encode
+from core.data.tokenisers import UNKNOWN
 from core.errors import DataError
 from core.samples import KINDS, Batch, Kind, Meaning, Padded
 

@@ -48,7 +48,7 @@ def load_file(
     path: Path,
     *,
     seed: int = 0,
-    block: int = 64,
+    cut: text.Cut = text.PLAIN,
     label: str | None = None,
     missing: Missing = "error",
     standardise: bool | Units = False,
@@ -77,7 +77,7 @@ def load_file(
         found = _npz(path) if kind == ".npz" else _npy(path)
         found["x"].missing = missing
         return _dataset(path, found, {}, seed, standardise)
-    return text.stream(path.name, text.read_text(path), block=block, doc=str(path))
+    return text.stream(path.name, text.read_text(path), cut=cut, doc=str(path))
 
 
 # From file to its things

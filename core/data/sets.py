@@ -24,6 +24,7 @@ from core.data import text
 from core.data.arrays import read_amat, read_idx, read_npz
 from core.data.dataset import Dataset, Split
 from core.data.homes import File, Source
+from core.data.text import Cut
 from core.errors import DataError
 
 DIGITS = "1797 handwritten digits, 8 × 8, grey 0 … 16"
@@ -50,7 +51,7 @@ def digits() -> Dataset:
     )
 
 
-def _mnist(name: str, doc: str, paths: tuple[Path, ...], _block: int) -> Dataset:
+def _mnist(name: str, doc: str, paths: tuple[Path, ...], _cut: Cut) -> Dataset:
     """Four IDX files (train images, train labels, test images, test labels) or one .npz."""
     if paths[0].suffix == ".npz":
         x, y, x_test, y_test = _members(paths[0], "x_train", "y_train", "x_test", "y_test")
@@ -74,7 +75,7 @@ def _mnist(name: str, doc: str, paths: tuple[Path, ...], _block: int) -> Dataset
     )
 
 
-def _binarized_mnist(name: str, doc: str, paths: tuple[Path, ...], _block: int) -> Dataset:
+def _binarized_mnist(name: str, doc: str, paths: tuple[Path, ...], _cut: Cut) -> Dataset:
     """Three .amat files, or one .npz of packed bits."""
     if paths[0].suffix == ".npz":
         packed = _members(paths[0], "train", "valid", "test")
@@ -84,7 +85,7 @@ def _binarized_mnist(name: str, doc: str, paths: tuple[Path, ...], _block: int) 
     return _binary(name, doc, parts, (28, 28))
 
 
-def _uci(name: str, doc: str, paths: tuple[Path, ...], _block: int) -> Dataset:
+def _uci(name: str, doc: str, paths: tuple[Path, ...], _cut: Cut) -> Dataset:
     """One .npz of its own (train_data, …) or the one of all three sets ({name}_train, …)."""
     parts = ("train", "valid", "test")
     own = [f"{part}_data" for part in parts]
@@ -99,12 +100,12 @@ def _binary(
     return Dataset(name, train, validation, test, "binary", 2, image_shape, doc=doc)
 
 
-def _shakespeare(name: str, doc: str, paths: tuple[Path, ...], block: int) -> Dataset:
-    return text.stream(name, text.read_text(paths[0]), block=block, doc=doc)
+def _shakespeare(name: str, doc: str, paths: tuple[Path, ...], cut: Cut) -> Dataset:
+    return text.stream(name, text.read_text(paths[0]), cut=cut, doc=doc)
 
 
-def _names(name: str, doc: str, paths: tuple[Path, ...], _block: int) -> Dataset:
-    return text.words(name, text.read_text(paths[0]), doc=doc)
+def _names(name: str, doc: str, paths: tuple[Path, ...], cut: Cut) -> Dataset:
+    return text.words(name, text.read_text(paths[0]), cut=cut, doc=doc)
 
 
 def _members(path: Path, *keys: str) -> list[NDArray[Any]]:

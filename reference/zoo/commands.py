@@ -30,6 +30,9 @@ def train(
     data: Annotated[
         str | None, typer.Option(help="A name from `genzoo data list`, or a file. [digits]")
     ] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="Of a text: characters, bytes or byte-pairs. [characters]")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
@@ -71,6 +74,8 @@ def train(
     label, missing = label or old.get("label"), missing or old.get("missing", "error")
     table: Any = {"label": label, "missing": missing}
     as_before: Any = {"domain": old.get("domain"), "standardise": runs.units_of(old) or not resume}
+    if row.domain == "text":
+        as_before["tokens"] = sources.tokens_of(old) if resume else tokens or "characters"
     loaded = sources.read(source, row, seed=seed, data_dir=data_dir, **as_before, **table)
     demo = choices.defaults(row, loaded, source)
     how = choices.settings(old.get("train", {"seed": seed, **demo.train}) | given, out)
@@ -98,8 +103,12 @@ def train(
 
 def sample(
     run: RunFolder,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
+    n: Annotated[int | None, typer.Option("-n", min=1, help="How many. [64]")] = None,
     seed: Seed = 0,
+    prompt: Annotated[str | None, typer.Option(help="The text to go on with.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="One text, printed while it is drawn.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="A .csv, .npy, .npz, .png, .gif, .wav or .txt file.")
     ] = None,
@@ -112,13 +121,22 @@ def sample(
     """Draw samples: PNG of images or points, GIF of films, WAV of sounds, or text.
 
     A model of x given a text, an image or a sound is given those of the data set it was trained on;
-    they are left beside the samples.
+    they are left beside the samples. How tokens are decoded is said by --set: temperature=0.8,
+    top_k=10, top_p=0.9, min_p=0.05, length=500, stop=";".
     """
-    from reference.zoo import labels, runs, saving, sources
+    from core.errors import InputError
+    from reference.zoo import labels, runs, saving, sources, texts
 
     opened = runs.open_run(run)
     how, y = parse_settings(settings or []), None
+    how = texts.in_tokens(opened, how if prompt is None else {**how, "prompt": prompt})
     _part("--given", given)
+    if stream:
+        if n not in (None, 1) or out is not None:
+            raise InputError("--stream must come without -n and --out: it prints one text")
+        texts.stream(opened, seed, how)
+        return
+    n = 64 if n is None else n
     if "y" in how:
         how["y"] = labels.label_codes(opened, how["y"])
     elif runs.needs_given(opened):

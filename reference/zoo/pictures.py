@@ -16,6 +16,7 @@ import numpy as np
 
 from core import Array
 from core.checks import some, whole
+from core.data.tokenisers import Tokeniser
 from core.errors import InputError
 from core.samples import Batch
 
@@ -181,10 +182,10 @@ def square_box(x: Array, margin: float = 0.08) -> tuple[float, float, float, flo
     return tuple(float(c + s * half) for c in centre for s in (-1, 1))  # type: ignore[return-value]
 
 
-def text(x: Batch, vocabulary: Sequence[str], end: int | None = None) -> list[str]:
-    """Rows of `x` (N, L), indices into `vocabulary`, as strings that stop before id `end`."""
+def text(x: Batch, tokens: Tokeniser, end: int | None = None) -> list[str]:
+    """Rows of `x` (N, L) as the strings that they are tokens of, up to the token `end`."""
     rows = []
     for row in x:
         stop = np.flatnonzero(row == end)
-        rows.append("".join(vocabulary[int(i)] for i in row[: stop[0] if len(stop) else None]))
+        rows.append(tokens.decode(row[: stop[0] if len(stop) else None]))
     return rows

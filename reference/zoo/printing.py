@@ -50,13 +50,28 @@ def print_likelihood(model: Any, data: Dataset, split: str, first: int | None, s
         print(f"an upper bound ({s.bound}): the exact figures are at most these")
     at_most = "≤ " if s.bound is not None else ""
     print(f"nats per sample     {at_most}{s.nats:.3f} ± {s.se:.3f}")
-    if s.bits_per_dim is not None:
+    if data.domain == "text":
+        print_tokens(data, split, first, s.nats)
+    elif s.bits_per_dim is not None:
         print(f"bits per dimension  {at_most}{s.bits_per_dim:.4f}")
     if s.gap is not None:
         print(f"gap to the truth    {at_most}{s.gap:.4f} ± {s.gap_se:.4f}")
     if s.impossible:
         cure = "; training with --set alpha=0.5 gives it some" if hasattr(model, "alpha") else ""
         print(f"impossible samples  {s.impossible}, which the model gives probability 0{cure}")
+
+
+def print_tokens(data: Dataset, split: str, first: int | None, nats: float) -> None:
+    """Nats of a text by its tokens, the end among them, and by its characters if they differ."""
+    import numpy as np
+
+    rows = [row.tolist() for row in getattr(data, split).take(slice(first)).x]
+    tokens = sum(row.index(data.end) + 1 if data.end in row else len(row) for row in rows)
+    print(f"nats per token      {nats * len(rows) / tokens:.4f}")
+    if data.tokeniser is not None:
+        ends = sum(data.end in row for row in rows)
+        characters = sum(len(data.decode(np.array(row))) for row in rows) + ends
+        print(f"nats per character  {nats * len(rows) / characters:.4f}")
 
 
 def print_classification(model: Any, data: Dataset, split: str, first: int | None) -> None:

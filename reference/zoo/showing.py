@@ -12,6 +12,7 @@ import numpy as np
 
 from core import Array
 from core.data import Dataset, Units
+from core.data.tokenisers import Tokeniser, from_json
 from core.samples import Batch, Meaning, Padded
 from reference.zoo import pictures
 
@@ -28,6 +29,7 @@ def how_to_show(data: Dataset) -> dict[str, Any]:
         how |= {} if data.fps is None else {"fps": data.fps}
     elif data.vocabulary is not None:
         how |= {"vocabulary": list(data.vocabulary), "end": data.end}
+        how |= {} if data.tokeniser is None else {"tokeniser": data.tokeniser.as_json()}
     elif data.rate is not None:
         how["rate"] = data.rate
     elif data.train.x.shape[1:] == (2,) and not isinstance(data.train.x, Padded):
@@ -70,7 +72,7 @@ def show(
             return pictures.film_grid(x, how["image_shape"], fps=how["fps"], **look)
         return pictures.image_grid(x, how["image_shape"], **look)
     if "vocabulary" in how:
-        return "\n".join(pictures.text(x, how["vocabulary"], end=how.get("end")))
+        return "\n".join(pictures.text(x, tokeniser(how), end=how.get("end")))
     if "rate" in how:
         return pictures.sounds(x, how["rate"])
     if "box" in how:
@@ -81,6 +83,12 @@ def show(
     if "names" in how:
         return "\n".join(how["names"][int(k)] for k in x)
     return "\n".join(" ".join(f"{v:g}" for v in np.ravel(row)) for row in x)
+
+
+def tokeniser(how: How) -> Tokeniser:
+    """What samples that are text were made of."""
+    plain = {"kind": "characters", "vocabulary": how.get("vocabulary")}
+    return from_json(how.get("tokeniser", plain))
 
 
 def show_given(y: Batch, how: How, *, scale: int = 1) -> dict[str, bytes | str]:

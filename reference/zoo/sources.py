@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from core.data import Dataset, Units, load, path_of
-from core.errors import DataError
+from core.data.tokenisers import Tokeniser
+from core.errors import CheckpointError, DataError, InputError
 from reference import Model
 from reference.zoo.remember import checksum
 from reference.zoo.runs import Opened, units_of
+from reference.zoo.showing import tokeniser
 
 
 def read(
@@ -47,7 +50,18 @@ def read_again(
         _check_unmoved(name, config.get("checksum"))
     how: dict[str, Any] = {key: config[key] for key in ("label", "missing") if key in config}
     how |= {"domain": config.get("domain"), "standardise": units_of(config) or False}
+    if opened.row.domain == "text":
+        how |= {"tokens": tokens_of(config), "block": config["arguments"].get("dim", 64)}
     return read(name, opened.row, seed=seed, data_dir=data_dir, **how)
+
+
+def tokens_of(config: Mapping[str, Any]) -> Tokeniser:
+    """Of the text that a run was trained on. CheckpointError if it was none."""
+    try:
+        return tokeniser(config["show"])
+    except (AttributeError, KeyError, InputError) as error:
+        said = str(error) if isinstance(error, InputError) else "doesn't say what the tokens are"
+        raise CheckpointError(f"config.json: {said}") from error
 
 
 def _check_unmoved(name: str, stored: Any) -> None:

@@ -265,7 +265,7 @@ def test_continuous_data_become_nothing_else(domain):
 
 
 def test_text_becomes_nothing_else_and_nothing_becomes_text():
-    data = text.stream("t", "abc" * 100, block=5)
+    data = text.stream("t", "abc" * 100, cut=text.Cut(5))
     for domain in ("binary", "integer", "continuous"):
         with pytest.raises(DataError, match="text data can't be read"):
             data.as_domain(domain)
@@ -278,7 +278,7 @@ def test_text_becomes_nothing_else_and_nothing_becomes_text():
 
 @given(st.text(st.characters(codec="utf-8"), min_size=60, max_size=300), st.integers(1, 3))
 def test_text_round_trips_where_the_training_part_knows_its_characters(string, block):
-    data = text.stream("t", string, block=block)
+    data = text.stream("t", string, cut=text.Cut(block))
     cut = len(string) * 9 // 10
     assert data.decode(data.train.x.ravel()) == string[: cut // block * block]
     assert set(data.vocabulary) - {UNKNOWN} <= set(string[:cut])
@@ -302,7 +302,7 @@ def test_words_end_and_are_split_for_good():
 
 
 def test_decode_and_encode_refuse_what_they_do_not_know():
-    data = text.stream("t", "abcd" * 50, block=4)
+    data = text.stream("t", "abcd" * 50, cut=text.Cut(4))
     assert data.decode(data.encode("dabc")) == "dabc"
     with pytest.raises(DataError, match="'é' at position 2"):
         data.encode("abé")
