@@ -16,7 +16,7 @@ from core.errors import DataError, InputError
 
 pytest.importorskip("tokenizers")
 TEXT = "the cat sat on the mat, naïve öl 😀\n" * 20
-PAIRS = BytePairs.learned(TEXT, 300)
+PAIRS = BytePairs.learned(TEXT, 270)
 ANY = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -55,11 +55,11 @@ def test_bytes_are_those_of_utf8(a: str, b: str):
 
 
 def test_pairs_are_merges_of_bytes_and_shorten_what_they_were_learned_from():
-    assert len(PAIRS.vocabulary) == len(set(PAIRS.vocabulary)) == 300
-    assert BytePairs.learned(TEXT, 300).vocabulary == PAIRS.vocabulary
+    assert len(PAIRS.vocabulary) == len(set(PAIRS.vocabulary)) == 270
+    assert BytePairs.learned(TEXT, 270).vocabulary == PAIRS.vocabulary
     few = BytePairs.learned(TEXT, 256)
     assert len(few.encode(TEXT)) == len(TEXT.encode())
-    assert len(PAIRS.encode(TEXT)) < 0.5 * len(TEXT.encode())
+    assert len(PAIRS.encode(TEXT)) < 0.7 * len(TEXT.encode())
     assert len(BytePairs.learned("aa", 400).vocabulary) < 400  # no pair is left
 
 
