@@ -29,7 +29,7 @@ class GaussianVAE(VAE):
     >>> from core.random import Generator
     >>> model = GaussianVAE(2, latent=1, hidden=[8])
     >>> model
-    GaussianVAE(dim=2, latent=1, hidden=(8,), beta=1.0), 77 parameters
+    GaussianVAE(dim=2, latent=1, hidden=(8,), beta=1.0, importance=1), 77 parameters
     >>> model.elbo(np.zeros((5, 2)), rng=Generator(0)).shape, model.sample(3, seed=1).shape
     ((5,), (3, 2))
     """
@@ -41,10 +41,12 @@ class GaussianVAE(VAE):
         latent: int = 12,
         hidden: Sequence[int] = (128, 128),
         beta: float = 1.0,
+        importance: int = 1,
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__(dim, latent=latent, hidden=hidden, beta=beta, seed=seed, dtype=dtype)
+        how: Any = {"beta": beta, "importance": importance, "seed": seed, "dtype": dtype}
+        super().__init__(dim, latent=latent, hidden=hidden, **how)
         self.log_sigma = Tensor(np.zeros(1, dtype))
 
     def decode(self, z: Array) -> Array:

@@ -29,6 +29,7 @@ from core import Array, no_grad
 from core.checks import binary, float_dtype, number, some, whole
 from core.checks import sizes as widths
 from core.distributions import Normal
+from core.errors import InputError
 from core.functional import bernoulli_log_prob, logsumexp, relu, sigmoid
 from core.model import Described, draws
 from core.random import Generator, checked_generator, normal, uniform
@@ -41,11 +42,12 @@ class VAE(Described):
     The decoder network gives the logits l (Appendix C.1), the encoder μ and log σ² (C.2).
 
     latent: dimensions of z. hidden: widths of the encoder's ReLU layers; the decoder mirrors them.
-    beta: weight of the KL term in the training loss; only with 1 is the loss a bound.
+    beta: weight of the KL term in the training loss; only with 1 is the loss a bound. importance: k
+    of the bound that is trained on; more than 1 is Burda's autoencoder, which leaves β at 1.
 
     >>> model = VAE(4, latent=2, hidden=[8])
     >>> model
-    VAE(dim=4, latent=2, hidden=(8,), beta=1.0), 136 parameters
+    VAE(dim=4, latent=2, hidden=(8,), beta=1.0, importance=1), 136 parameters
     >>> x = model.sample(5, seed=1)  # (5, 4) of 0 and 1
     >>> model.elbo(x, rng=Generator(0)).shape
     (5,)
@@ -58,11 +60,15 @@ class VAE(Described):
         latent: int = 12,
         hidden: Sequence[int] = (128, 128),
         beta: float = 1.0,
+        importance: int = 1,
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
         self.dim, self.latent = whole("dim", dim, 1), whole("latent", latent, 1)
         self.hidden, self.beta = widths("hidden", hidden), number("beta", beta, least=0)
+        self.importance = whole("importance", importance, 1)
+        if self.importance > 1 and self.beta != 1:
+            raise InputError(f"beta must be 1 with importance = {importance}, got {beta}")
         self.dtype, rng = float_dtype(dtype), Generator(seed, stream="init")
         how: dict[str, Any] = {"activation": relu, "gain": math.sqrt(2), "dtype": dtype}
         self.encoder = MLP((dim, *self.hidden, 2 * latent), rng, **how)
@@ -87,7 +93,12 @@ class VAE(Described):
         return reconstruction - kl
 
     def loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
-        """Mean of −log p(x|z) + β KL in nats: the negative ELBO for β = 1. Labels are not used."""
+        """Mean of −log p(x|z) + β KL in nats: the negative ELBO for β = 1. Labels are not used.
+
+        With `importance` k > 1, minus the mean of the bound that k weights give, Burda Eq. 8.
+        """
+        if self.importance > 1:
+            return -np.mean(self.importance_log_prob(some(x), y, rng, k=self.importance))
         reconstruction, kl = self._terms(some(x), rng)
         return np.mean(self.beta * kl - reconstruction)
 

@@ -454,6 +454,24 @@ def test_loss_and_gradients_equal_pytorchs(cls):
 # What the methods say they do
 
 
+def test_importance_weighted_training_is_on_the_bound_of_k_weights():
+    """Burda's Eq. 8 with the same noise; its mean lies above the ELBO's, and rises with k."""
+    model, losses = tiny(), {}
+    for k in (1, 2, 16):
+        model.importance = k
+        if k > 1:
+            bound = model.importance_log_prob(STATES, rng=Generator(3), k=k)
+            assert value(model.loss(STATES, rng=Generator(3))) == -value(bound).mean()
+        each = [float(value(model.loss(STATES, rng=Generator(i)))) for i in range(40)]
+        losses[k] = np.mean(each)
+    assert losses[1] > losses[2] > losses[16]
+
+
+def test_importance_and_beta_exclude_each_other():
+    with pytest.raises(InputError, match="beta must be 1 with importance = 5, got 2"):
+        VAE(4, importance=5, beta=2.0)
+
+
 def test_the_loss_is_minus_the_elbo_and_beta_weighs_the_kl():
     model, x = tiny(), STATES
     loss, elbo = model.loss(x, None, Generator(0)), model.elbo(x, rng=Generator(0))
