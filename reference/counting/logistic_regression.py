@@ -126,13 +126,20 @@ def _newton(A: Array, Y: Array, theta: Array, l2: Array) -> tuple[Array, float]:
     g = (A.T @ (p - Y) + l2 * theta) / len(A)  # (D + 1, C), Bishop Eq. 4.109
     # Bishop Eq. 4.110, which is printed with a minus: a misprint
     R = p[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])  # (n, C, C)
-    H = np.einsum("ni,ncd,nj->icjd", A, R, A, optimize=True).reshape(g.size, g.size)
+    H = _weighted_products(A, R).reshape(g.size, g.size)
     H = (H + np.diag(np.repeat(l2, p.shape[1]))) / len(A)
     diagonal = np.diag(H).copy()
     s = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))  # a large l2 must not hide the rest
     # Least squares, since adding one vector to every column of θ changes no probability.
     direction = s * np.linalg.lstsq(s[:, None] * H * s, s * g.ravel(), rcond=1e-12)[0]
     return direction.reshape(g.shape), float(g.ravel() @ direction)
+
+
+def _weighted_products(A: Array, R: Array) -> Array:
+    """Σ_n A_ni R_ncd A_nj (D + 1, C, D + 1, C), of A (n, D + 1) and R (n, C, C)."""
+    n, D = A.shape
+    rows = [A.T @ (R_c[:, :, None] * A[:, None, :]).reshape(n, -1) for R_c in R.swapaxes(0, 1)]
+    return np.stack(rows, axis=1).reshape(D, len(rows), -1, D).swapaxes(2, 3)
 
 
 def _descend(A: Array, Y: Array, theta: Array, l2: Array, direction: Array) -> Array:

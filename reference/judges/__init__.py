@@ -4,5 +4,7 @@
     MMD²   ‖mean φ(x) − mean φ(y)‖²      and a classifier's accuracy: can samples be told from data?
 
 Read `likelihood` (with the baselines any figure needs beside it), then `two_sample`, which needs
-only samples, and so judges every model. MISSION rows F1, F3, F10, G2.
+only samples, and so judges every model; `estimates` (means of samples and how far off they are:
+entropy, KL, importance sampling) and `coding` (what a likelihood is worth in bits) need a
+likelihood and no data set. MISSION rows F1, F3, F5, F10, G2.
 """

@@ -75,12 +75,17 @@ _ALL = (
     ("backprop", ("F7",), "All derivatives of a number in one walk backwards"),
     ("bayes", ("F1", "F2"), "One joint distribution, read in every direction"),
     ("change_of_variables", ("F7",), "What a map does to a density"),
+    ("dimensionality", ("H2",), "What a table costs, and what each assumption saves"),
+    ("discrete_sampling", ("F9",), "Three ways to draw a value, and the controls of decoding"),
     ("divergences", ("F3",), "How far one distribution is from another, in bits"),
     ("elbo", ("L3", "L1", "L2"), "The evidence lower bound in its four forms"),
+    ("exposure_bias", ("A9",), "Errors that a chain learns from itself"),
     ("gradients", ("F6",), "Two gradients of an expectation"),
     ("lotus", ("F8",), "Means without a density of the values; Dirac's delta"),
     ("maximum_likelihood", ("F4",), "What maximum likelihood minimises"),
     ("monte_carlo", ("F5",), "A mean of samples instead of an integral"),
+    ("pair", ("H6",), "The generative and the discriminative twin, by what they have seen"),
+    ("warm_up", ("F10",), "One number to learn, and how much was known before"),
 )
 LESSONS: dict[str, Lesson] = {
     name: Lesson(name, f"reference.lessons.{name}", rows, title) for name, rows, title in _ALL

@@ -22,6 +22,7 @@ import numpy as np
 from core.distributions import Categorical, Normal, js_divergence, kl_divergence
 from core.random import Generator
 from reference.judges.coding import decode, encode
+from reference.judges.estimates import kl
 from reference.lessons import Fact, above, below, close, note
 from reference.lessons._picture import ACCENT, INK, panels
 
@@ -61,27 +62,23 @@ def run(seed: int = 0) -> Result:
     """
     rng = Generator(seed)
     p, q = distributions(rng, PAIRS), distributions(rng, PAIRS)
-    kl, back = kl_divergence(p, q), kl_divergence(q, p)
+    forward, back = kl_divergence(p, q), kl_divergence(q, p)
     cross = -np.sum(p.probs * q.logits, axis=1)
     left = Categorical(probs=np.array([0.5, 0.5, 0.0, 0.0]))
     right = Categorical(probs=np.array([0.0, 0.0, 0.25, 0.75]))
     n, m = Normal(np.array(0.0), np.array(1.0)), Normal(np.array(1.0), np.array(1.5))
     x = n.sample((SAMPLES,), rng)
-    ratios = n.log_prob(x) - m.log_prob(x)
+    estimate = kl(x, n, m)
     return Result(
-        least=float(kl.min()),
+        least=float(forward.min()),
         self_kl=float(np.abs(kl_divergence(p, p)).max()),
-        asymmetry=float(np.abs(kl - back).max()),
-        cross=float(np.abs(cross - p.entropy() - kl).max()),
+        asymmetry=float(np.abs(forward - back).max()),
+        cross=float(np.abs(cross - p.entropy() - forward).max()),
         js_asymmetry=float(np.abs(js_divergence(p, q) - js_divergence(q, p)).max()),
         js_most=float(js_divergence(p, q).max()),
         js_apart=float(js_divergence(left, right)),
         off_support=float(kl_divergence(left, right)),
-        monte_carlo=(
-            float(ratios.mean()),
-            float(ratios.std(ddof=1) / math.sqrt(SAMPLES)),
-            float(kl_divergence(n, m)),
-        ),
+        monte_carlo=(estimate.mean, estimate.se, float(kl_divergence(n, m))),
         **_coded(rng),
     )
 

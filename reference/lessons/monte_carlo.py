@@ -28,6 +28,12 @@ from core.distributions import Normal
 from core.functional import logsumexp
 from core.random import Generator
 from core.special import ndtr
+from reference.judges.estimates import (
+    Estimate,
+    effective_sample_size,
+    importance,
+    monte_carlo,
+)
 from reference.lessons import Fact, below, close, note
 from reference.lessons._picture import ACCENT, INK, panels
 
@@ -36,32 +42,18 @@ KS = (1, 4, 16, 64)
 X = 2.0
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over repetitions, its standard error, and the deviation of one repetition."""
-
-    mean: float
-    se: float
-    deviation: float
-
-
-def repeated(values: Array) -> Estimate:
-    """Of one estimate a repetition."""
-    deviation = float(values.std(ddof=1))
-    return Estimate(float(values.mean()), deviation / math.sqrt(len(values)), deviation)
-
-
 def naive(rng: Generator, repetitions: int) -> Array:
     """P(x > 4) by counting, (repetitions,)."""
     x = rng.normal((repetitions, N), dtype=np.float64)
-    return (x > TAIL).mean(axis=1)
+    return monte_carlo(x > TAIL).mean
 
 
 def weighted(rng: Generator, repetitions: int) -> tuple[Array, Array]:
     """P(x > 4) with x ~ N(4, 1), and the effective sample size of E[1 | x > 4], (repetitions,)."""
     x = TAIL + rng.normal((repetitions, N), dtype=np.float64)
-    w = np.exp(Normal(0.0, 1.0).log_prob(x) - Normal(TAIL, 1.0).log_prob(x)) * (x > TAIL)
-    return w.mean(axis=1), w.sum(axis=1) ** 2 / (w**2).sum(axis=1)
+    log_w = Normal(0.0, 1.0).log_prob(x) - Normal(TAIL, 1.0).log_prob(x)
+    within = np.where(x > TAIL, log_w, -np.inf)
+    return importance(x > TAIL, log_w).mean, effective_sample_size(within)
 
 
 def log_likelihoods(rng: Generator, k: int, repetitions: int) -> Array:
@@ -72,7 +64,7 @@ def log_likelihoods(rng: Generator, k: int, repetitions: int) -> Array:
 
 @dataclass(frozen=True)
 class Result:
-    """What `run` found."""
+    """What `run` found; an `Estimate` is of one number a repetition."""
 
     truth: float
     naive: Estimate
@@ -94,12 +86,12 @@ def run(seed: int = 0) -> Result:
     logs = [log_likelihoods(rng, k, 10 * repetitions) for k in KS]
     return Result(
         truth=float(ndtr(-TAIL)),
-        naive=repeated(naive(rng, repetitions)),
-        weighted=repeated(w),
+        naive=monte_carlo(naive(rng, repetitions)),
+        weighted=monte_carlo(w),
         effective=float(effective.mean()),
         log_p=float(Normal(0.0, math.sqrt(2)).log_prob(np.array(X))),
-        bounds=tuple(map(repeated, logs)),
-        likelihood=repeated(np.exp(logs[-1])),
+        bounds=tuple(map(monte_carlo, logs)),
+        likelihood=monte_carlo(np.exp(logs[-1])),
     )
 
 

@@ -16,7 +16,16 @@ import pytest
 
 from core.distributions import kl_divergence
 from reference import lessons
-from reference.lessons import LESSONS, gradients, lotus, maximum_likelihood
+from reference.lessons import (
+    LESSONS,
+    discrete_sampling,
+    exposure_bias,
+    gradients,
+    lotus,
+    maximum_likelihood,
+    pair,
+    warm_up,
+)
 
 FOLDER = Path(lessons.__file__).parent
 
@@ -58,6 +67,12 @@ def test_its_picture_is_one(name: str):
         assert page.picture(page.run()).startswith(b"\x89PNG")
 
 
+def on_given_pasts(model: Any, seed: int) -> Any:
+    """Errors as often as the loss has them, whatever came before."""
+    rate = exposure_bias.forced_errors(model, exposure_bias.right_sequences())
+    return np.random.default_rng(seed).random((exposure_bias.SAMPLES, len(rate))) < rate
+
+
 WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
     "bayes": {
         "conditional": lambda _: lambda p, given: p / p.sum(axis=given, keepdims=True),
@@ -67,7 +82,21 @@ WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
         "slope": lambda right: lambda f, x: 1 / right(f, x),
         "inverse": lambda _: lambda y: y,
     },
+    "dimensionality": {
+        "chain": lambda _: lambda m, d: m * 2**d,
+        "full_table": lambda _: lambda m: 2**m,
+        "rank": lambda right: lambda model: right(model) - (model.dim > 1),
+        "share_seen": lambda _: lambda x, test: 1.0,
+    },
+    "discrete_sampling": {
+        "by_inverse": lambda right: lambda z, rng: right(z, rng) % (discrete_sampling.K - 1),
+        "by_gumbel": lambda _: lambda z, rng: np.argmax(z - np.log(rng.uniform((20_000, 12))), 1),
+        "alias_draw": lambda _: lambda u, threshold, other: (u[:, 0] * len(other)).astype(int),
+        "decode": lambda right: lambda z, u, **_: right(z, u),
+        "probabilities": lambda right: lambda z, **c: right(z - 1e-9 * np.arange(12), **c),
+    },
     "divergences": {
+        "kl": lambda right: lambda x, p, q: right(x, q, p),
         "kl_divergence": lambda right: lambda p, q: right(q, p),
         "js_divergence": lambda _: lambda p, q: kl_divergence(p, q) / 2,
         "encode": lambda right: lambda message, p: right(message, p) + "000",
@@ -75,6 +104,11 @@ WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
     "elbo": {
         "kl_divergence": lambda right: lambda p, q: right(q, p),
         "of_ppca": lambda right: lambda model, x, mean, root: right(model, x, 0.5 * mean, root),
+    },
+    "exposure_bias": {
+        "one_at_a_time": lambda right: lambda model, x: right(model, 0 * x),
+        "forced_errors": lambda right: lambda model, x: 2 * right(model, x),
+        "free_errors": lambda _: lambda model, seed: on_given_pasts(model, seed),
     },
     "gradients": {
         "by_score": lambda right: lambda x, b=0.0: right(x, b) / gradients.f(x)[:, None],
@@ -94,6 +128,16 @@ WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
         "log_likelihoods": lambda right: (
             lambda *a: np.log(np.exp(right(*a)).mean()) + 0 * right(*a)
         ),
+    },
+    "pair": {
+        "naive_bayes": lambda _: pair.logistic,
+        "logistic": lambda _: pair.naive_bayes,
+        "independent": lambda _: pair.dependent,
+    },
+    "warm_up": {
+        "bumps": lambda _: warm_up.gaussian,
+        "mixture": lambda _: warm_up.independent,
+        "oddities": lambda _: lambda x, rng: {"gibberish": x, "noise": x, "another style": x},
     },
 }
 """Lesson → a function of it → a wrong one in its place, made from the right one."""
