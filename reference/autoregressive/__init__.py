@@ -92,7 +92,7 @@ ROWS = [
         tiny={"shape": [1, 2, 3], "levels": 3, "features": 4, "layers": 2, "first": 3},
         arguments=shape_and_values,
         demos=(Demo("digits", {"features": 24, "layers": 4, "first": 5},
-                    {**ADAMW_32, "epochs": 40, "lr": 0.01, "weight_decay": 0.1,
+                    {**ADAMW_32, "epochs": 20, "lr": 0.01, "weight_decay": 0.1,
                      "ema_decay": 0.99}, full=True),),
         shape="image",
     ),

@@ -315,7 +315,7 @@ def test_what_is_wrong_is_named(call, told):
 
 
 def test_gradients_by_differences():
-    small, y = {"features": 2, "layers": 2}, np.array([0, 1, 0])
+    small, y = {"features": 1, "layers": 2}, np.array([0, 1, 0])
     mixture = gated((1, 1, 2), 3, mixture=2, **small)
     for model in (masked(**small), gated(classes=2, **small), mixture):
         x = subject.in_shape(model, subject.points(model, 3))
