@@ -8,6 +8,10 @@ decoder knows the model, sees in which part the fraction lies, and so reads the 
 The interval is kept exactly, in whole numbers: probabilities are rounded to multiples of 2⁻⁴⁸ (and
 none to 0 that was not), which costs less than 2⁻³⁰ of a bit a symbol.
 
+A chain's conditionals are asked for all at once to `compress`, each on the past of the data; to
+`decompress` they are asked again for every symbol, on the past that was read so far. Whoever sees
+the future while writing can't be read.
+
 So the mean length of a code is the cross-entropy: H(p) + KL(p ‖ q) bits for data from p under a
 model q, and the divergence is the price of the wrong model. Rissanen & Langdon 1979; MISSION row
 F3.
@@ -18,11 +22,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core import Array
+from core import Array, no_grad, value
 from core.errors import InputError
+
+if TYPE_CHECKING:
+    from reference.table import Chain
 
 Next = Callable[[Sequence[int]], Array]
 """p(· | x_<i) as an array of probabilities, of the symbols x_<i so far."""
@@ -90,3 +98,76 @@ def _edges(p: Array) -> list[int]:
 def by_enumeration(log_p: Array) -> Next:
     """One symbol for a whole state: `following` of a model whose every log p (states,) is known."""
     return lambda _: np.exp(log_p)
+
+
+# A model's own codes
+
+
+def compress(model: Chain, x: Array) -> list[str]:
+    """The code of each row of x (B, …) under an autoregressive model of whole numbers.
+
+    Raises InputError for a row of probability 0, and for a model that isn't a chain of whole
+    numbers in one order: `by_enumeration` codes the states of any other.
+
+    >>> from reference.counting.markov import MarkovTable
+    >>> model = MarkovTable(8).fit(np.array([[0, 1] * 4] * 30 + [[1, 0] * 4] * 10))
+    >>> compress(model, np.array([[0, 1] * 4, [1, 0] * 4]))
+    ['01', '1101']
+    >>> decompress(model, ['01', '1101'])
+    array([[0., 1., 0., 1., 0., 1., 0., 1.],
+           [1., 0., 1., 0., 1., 0., 1., 0.]], dtype=float32)
+    """
+    places, (shape, dtype) = _places(model), _form(model)
+    rows = np.asarray(value(x)).reshape(-1, *shape).astype(dtype)
+    return [_written(_chances(model, row), row.ravel(), places) for row in rows]
+
+
+def decompress(model: Chain, codes: Sequence[str]) -> Array:
+    """The rows (B, …) whose codes these are. Raises InputError for what is none of the model's."""
+    places, (shape, dtype) = _places(model), _form(model)
+    return np.stack([_read(model, code, places, np.zeros(shape, dtype)) for code in codes])
+
+
+def _written(chances: Array, row: Array, places: Array) -> str:
+    message = row[places].astype(np.int64).tolist()
+    return encode(message, lambda past: chances[places[len(past)]])
+
+
+def _read(model: Any, code: str, places: Array, row: Array) -> Array:
+    flat = row.reshape(-1)
+
+    def following(past: Sequence[int]) -> Array:
+        flat[places[: len(past)]] = past
+        return _chances(model, row)[places[len(past)]]
+
+    flat[places] = decode(code, len(places), following)
+    return row
+
+
+def _chances(model: Any, row: Array) -> Array:
+    """p(k | x_<i) of every variable of one row (…), (D, K)."""
+    with no_grad():
+        theta = np.asarray(value(model.conditionals(row[None]))).reshape(row.size, -1)
+        if hasattr(model, "head"):
+            every = [np.full(len(theta), k) for k in range(model.head.levels)]
+            return np.exp(np.stack([value(model.head.log_prob(k, theta)) for k in every], axis=1))
+    if theta.shape[1] == 1:
+        return np.exp(-np.logaddexp(0, theta * np.array([1, -1])))  # of 0 and 1
+    return np.exp(theta)
+
+
+def _form(model: Any) -> tuple[tuple[int, ...], Any]:
+    return tuple(getattr(model, "shape", (model.dim,))), model.dtype
+
+
+def _places(model: Any) -> Array:
+    """The variables of a row from first to last."""
+    mixes = max(len(getattr(model, "orders", ())), getattr(model, "masks", 1)) > 1
+    head = getattr(model, "head", None)
+    if mixes or not hasattr(model, "conditionals") or (head and not hasattr(head, "levels")):
+        raise InputError(
+            "model must be a chain of whole numbers in one order, got "
+            f"{type(model).__name__}; by_enumeration codes the states of others"
+        )
+    order: Any = getattr(model, "order", None)
+    return np.asarray(order) if np.ndim(order) == 1 else np.arange(model.dim)

@@ -29,6 +29,7 @@ ALL = (*GENERATIVE, "discriminative")
 LAWS: dict[Callable[..., None], tuple[str, ...]] = {
     explicit.normalises: EXPLICIT,
     explicit.samples_follow_log_prob: EXPLICIT,
+    explicit.codes_are_as_long_as_its_log_prob: EXPLICIT,
     explicit.loss_is_negative_log_prob: ("autoregressive", "flow"),
     autoregressive.conditionals_see_only_the_past: ("autoregressive",),
     autoregressive.log_prob_sums_the_conditionals: ("autoregressive",),

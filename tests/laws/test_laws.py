@@ -128,6 +128,20 @@ def samples_are_shrunk(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed) * 0.95)
 
 
+@breaks(explicit.codes_are_as_long_as_its_log_prob, "naive-bayes", "bernoulli-mixture")
+@breaks(explicit.codes_are_as_long_as_its_log_prob, "fvsbn", "markov-table", "lstm")
+def is_a_little_too_sure(model):
+    return _replace(model, "log_prob", lambda f: lambda x: f(x) + 0.1)
+
+
+@breaks(explicit.codes_are_as_long_as_its_log_prob, "fvsbn", "nade", "markov-table")
+def writes_with_the_next_variable_in_sight(model):
+    def ahead(x):
+        return np.roll(2 * np.asarray(x) - 1, -1, axis=1)
+
+    return _replace(model, "conditionals", lambda f: lambda x: f(x) + 2 * ahead(x))
+
+
 @breaks(explicit.loss_is_negative_log_prob, "nade", "real-nvp")
 def trains_on_the_sum(model):
     right = loss_of(model)

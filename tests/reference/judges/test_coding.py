@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.data import load
 from core.errors import InputError
 from core.random import Generator
+from reference.autoregressive.fvsbn import FVSBN
+from reference.autoregressive.made import MADE
+from reference.autoregressive.rnade import RNADE
+from reference.counting.markov import MarkovTable
+from reference.counting.naive_bayes import BernoulliNaiveBayes
 from reference.judges import coding
 from reference.judges.coding import decode, encode
+from tests.laws.subject import bits, log_prob, randomise
 
 chances = st.lists(st.one_of(st.just(0.0), st.floats(1e-12, 1.0)), min_size=1, max_size=6).filter(
     any
@@ -66,6 +75,47 @@ def test_wrong_coders_are_rejected(fault, monkeypatch):
         except InputError:
             wrong += 1
     assert wrong >= 10
+
+
+@given(seed=st.integers(0, 2**31), order=st.permutations(range(7)))
+def test_a_model_reads_what_it_wrote_in_any_order(seed, order):
+    model = randomise(FVSBN(7, order=order), seed)
+    x = bits(5, 7, seed)
+    codes = coding.compress(model, x)
+    np.testing.assert_array_equal(coding.decompress(model, codes), x)
+    nats = -log_prob(model, x)
+    assert [len(code) for code in codes] == pytest.approx(nats / np.log(2) + 1.5, abs=0.5 + 1e-4)
+
+
+def test_whoever_writes_in_another_order_is_not_read():
+    one, other = (randomise(FVSBN(7, order=order), 0) for order in (range(7), range(6, -1, -1)))
+    x = bits(5, 7)
+    codes = coding.compress(one, x)
+    with contextlib.suppress(InputError):
+        assert (coding.decompress(other, codes) != x).any()
+
+
+def test_digits_are_coded_by_what_counting_knows_of_them():
+    data = load("digits", domain="binary")
+    model = MarkovTable(64, order=4, alpha=0.2).fit(data.train.x)
+    x = data.test.x[:20]
+    codes = coding.compress(model, x)
+    np.testing.assert_array_equal(coding.decompress(model, codes[:2]), x[:2])
+    assert np.mean([len(code) for code in codes]) < 32  # of 64 pixels
+
+
+@pytest.mark.parametrize(
+    "model", [MADE(4, masks=2), RNADE(3), BernoulliNaiveBayes(4, 2)], ids=lambda m: type(m).__name__
+)
+def test_models_that_are_no_chain_of_whole_numbers_are_told(model):
+    for call in (
+        lambda: coding.compress(model, bits(2, 4)),
+        lambda: coding.decompress(model, ["0"]),
+    ):
+        with pytest.raises(
+            InputError, match="model must be a chain .* got " + type(model).__name__
+        ):
+            call()
 
 
 def test_bad_input_is_told():
