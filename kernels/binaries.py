@@ -27,9 +27,9 @@ from triton.compiler import ASTSource
 
 from core.errors import GenzooError, InputError
 from core.random import STREAMS
-from kernels.attention import twin_triton as attention
-from kernels.attention.configurations import SHARED, configuration
-from kernels.attention.torch_function import CHUNK
+from kernels.attention import backward_triton, lists_triton, twin_triton
+from kernels.attention.configurations import SHARED, configuration, shared_memory
+from kernels.attention.launches import CHUNK
 from kernels.diffusion.twin_triton import step_kernel
 from kernels.philox.twin_triton import BLOCK, draw_kernel
 
@@ -42,10 +42,10 @@ SMALL = {"sm_89": ("sm_80", 99 << 10)}
 """A card that has no table of its own: whose it takes, and bytes of shared memory a block."""
 
 KERNELS = {
-    "forward": attention.forward_kernel, "decode": attention.forward_kernel,
-    "dq": attention.dq_kernel, "dkv": attention.dkv_kernel,
-    "merge": attention.merge_kernel, "ranges": attention.ranges_kernel,
-    "columns": attention.columns_kernel, "list": attention.list_kernel,
+    "forward": twin_triton.forward_kernel, "decode": twin_triton.forward_kernel,
+    "dq": backward_triton.dq_kernel, "dkv": backward_triton.dkv_kernel,
+    "merge": twin_triton.merge_kernel, "ranges": lists_triton.ranges_kernel,
+    "columns": lists_triton.columns_kernel, "list": lists_triton.list_kernel,
     "step": step_kernel, "draw": draw_kernel,
 }  # fmt: skip
 _DTYPES = {"fp16": 2, "bf16": 2, "fp32": 4}
@@ -165,14 +165,21 @@ def settings(cell: Cell, blocks: Blocks | None = None) -> tuple[dict[str, Any], 
         return (own | {"TRANSPOSED": first == "columns"} if cell.kernel == "list" else own), {}
     like = "decode" if cell.kernel == "merge" else cell.kernel
     block_q, block_k, stages, warps, block_d = blocks or configuration(
-        like, _DTYPES[cell.dtype], cell.size, *SMALL.get(cell.target, (cell.target, None))
+        like,
+        _DTYPES[cell.dtype],
+        cell.size,
+        *SMALL.get(cell.target, (cell.target, None)),
+        packed=first == "packed",
     )
     own = {"D": cell.size, "BLOCK_D": block_d}
     if cell.kernel == "merge":
         return {**own, "BLOCK_S": int(rest[0])}, {}
+    described = cell.target == "sm_90" and cell.dtype != "fp32"
+    described &= cell.kernel != "dkv" or block_d <= 64
+    own |= {"TMA": described and rest != ["unaligned"]}
     own |= {"H": 8, "GROUP": 2, "BLOCK_Q": block_q, "BLOCK_K": block_k, "PACKED": first == "packed"}
     rows = {"forward": _FORWARD, "decode": _FORWARD, "dq": _DQ, "dkv": _DKV}[cell.kernel]
-    own |= {"UNIT": 16 // _DTYPES[cell.dtype] if cell.size % 8 == 0 else 1}
+    own |= {"UNIT": 16 // _DTYPES[cell.dtype] if rest != ["unaligned"] else 1}
     own |= {f"{name}_ROW": 8 * cell.size for name in rows}  # (B, length, heads, D), transposed
     if rows is _FORWARD:
         own["SHARED"] = 2 if cell.kernel == "decode" else 1
@@ -294,10 +301,11 @@ def disassembled(cubin: bytes) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def fault(cell: Cell, binary: Binary) -> str:
+def fault(cell: Cell, binary: Binary, blocks: Blocks | None = None) -> str:
     """Why the binary isn't fit, or "". float32 products are exact, so they use no tensor core.
 
-    On sm_90 a backward kernel at head size 256 has a choice of HMMA or spilling, and may use HMMA;
+    On sm_90 products are at least 64 wide, or as wide as the head. A backward kernel at head size
+    256 has a choice of HMMA or spilling, and may use narrow ones or HMMA;
     decoding multiplies single queries, and may multiply them as it likes.
     """
     if binary.spills:
@@ -305,6 +313,8 @@ def fault(cell: Cell, binary: Binary) -> str:
     target, most = SMALL.get(cell.target, (cell.target, SHARED.get(cell.target, 0)))
     if binary.shared > most:
         return f"{binary.shared} bytes of shared memory, of {most}"
+    if binary.shared > (bound := _bound(cell, blocks)):
+        return f"{binary.shared} bytes of shared memory, where at most {bound} are reckoned with"
     if cell.kernel == "step" and "even" in cell.variant and binary.access not in (0, 16):
         return f"{binary.access} bytes at once, of 16"
     if cell.kernel not in ("forward", "dq", "dkv") or cell.dtype == "fp32":
@@ -314,7 +324,20 @@ def fault(cell: Cell, binary: Binary) -> str:
         wanted.append("HMMA")
     if binary.tensor not in wanted:
         return f"{binary.tensor or 'no tensor core'} in use"
+    if cell.kernel == "forward" or cell.size <= 128:
+        widest = min(64, max(16, triton.next_power_of_2(cell.size)))
+        if binary.shape and int(binary.shape.split("x")[1]) < widest:
+            return f"{binary.shape} in use, not 64x{widest}"
     return f"{binary.scalar} products without tensor cores" if binary.scalar else ""
+
+
+def _bound(cell: Cell, blocks: Blocks | None) -> int:
+    """What `shared_memory` promises of the cell; it is for attention on NVIDIA cards."""
+    if cell.kernel not in ("forward", "decode", "dq", "dkv") or cell.target == "gfx942":
+        return sys.maxsize
+    constants, options = settings(cell, blocks)
+    sizes = constants["BLOCK_Q"], constants["BLOCK_K"], options["num_stages"], options["num_warps"]
+    return shared_memory(cell.kernel, sizes, _DTYPES[cell.dtype], constants["BLOCK_D"])
 
 
 def per_pair(cell: Cell, binary: Binary) -> str:
@@ -331,9 +354,10 @@ def main(arguments: list[str]) -> int:
     """Entry point; returns 1 if a cell is not fit or an argument can't be used, else 0."""
     parser = argparse.ArgumentParser(prog="python -m kernels.binaries", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="the beginning of one, or all")
-    names = parser.parse_args(arguments).names
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N equal parts")
+    asked = parser.parse_args(arguments)
     try:
-        return _report(_named(names))
+        return _report(shard(_named(asked.names), asked.shard))
     except (GenzooError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -351,6 +375,19 @@ def _named(names: list[str]) -> list[Cell]:
             raise InputError(f"{name!r} names no cell; {every[0].name!r} is one")
         found += named
     return found
+
+
+def shard(named: list[Cell], part: str) -> list[Cell]:
+    """The I-th of N parts that are alike, for part "I/N"; InputError for another.
+
+    >>> from kernels.binaries import cells, shard
+    >>> sum(len(shard(cells(), f"{i}/4")) for i in (1, 2, 3, 4)) == len(cells())
+    True
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", part)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise InputError(f"--shard must be I/N with 1 ≤ I ≤ N, such as 1/4, got {part!r}")
+    return named[int(found[1]) - 1 :: int(found[2])]
 
 
 def _report(named: list[Cell]) -> int:

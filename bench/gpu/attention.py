@@ -20,7 +20,7 @@ import torch._functorch.config
 from bench.gpu.clock import Clock, Row, Run
 from bench.gpu.masks import KINDS, Case
 from kernels import masked_attention
-from kernels.attention import torch_function as attention_torch
+from kernels.attention import launches
 from kernels.attention.device_masks import prepare
 from reference.operations.lowering import Intervals, block_ranges
 from reference.operations.masks import boolean
@@ -255,10 +255,10 @@ def pairs(case: Case, S: int) -> int:
 
 def visited(bench: Bench, kernel: str = "forward") -> int:
     """Pairs in the blocks that our kernel visits, in one head."""
-    block_q, block_k, *_ = attention_torch.blocks_for(kernel, bench.q)
     m, S = prepare(bench.mask(), bench.q, bench.k), bench.cell.S
+    block_q, block_k, *_ = launches.blocks_for(kernel, bench.q, m[:3])
     if m.bits.numel():
-        _, counts = attention_torch.packed_blocks(m.bits, block_q, block_k, S, S)
+        _, counts = launches.packed_blocks(m.bits, block_q, block_k, S, S)
         return int(counts.sum()) * block_q * block_k
     start, stop = (x[0, 0].cpu().numpy() for x in (m.start, m.stop))
     ranges = block_ranges(Intervals(start, stop, S), block_q, block_k)

@@ -27,7 +27,7 @@ from bench.gpu.rule import (
 )
 from core import Tensor, grad
 from kernels import masked_attention
-from kernels.attention import torch_function as attention_torch
+from kernels.attention import launches
 from kernels.attention.device_masks import prepare
 from kernels.attention.forward_rows import drawn_mask, unseen
 from reference.operations import masks
@@ -345,20 +345,20 @@ def _check_canaries(pair: tuple[int, int], dtype: Any, device: str) -> None:
     k, v = (torch.randn(1, 2, K, D, device=device).to(dtype) for _ in range(2))
     mask = prepare(masks.causal(), q, k)[:3]
     kernel = "decode" if Q == 1 else "forward"
-    blocks = attention_torch.blocks_for(kernel, q)
+    blocks = launches.blocks_for(kernel, q, mask)
     out, lse = Guarded(q.shape, dtype, device), Guarded((1, 1, 4, Q), torch.float32, device)
-    attention_torch.launch_forward(
+    launches.launch_forward(
         q, k, v, mask, scale, out.inside[None], lse.inside, blocks,
-        attention_torch.shared_heads(q, k, mask) if Q == 1 else 1,
+        launches.shared_heads(q, k, mask) if Q == 1 else 1,
     )  # fmt: skip
     delta = Guarded((1, 4, Q), torch.float32, device)
     arguments = {"q": q, "k": k, "v": v, "out": out.inside, "dout": dout}
     rows = lse.inside[0], torch.zeros_like(lse.inside[0]), delta.inside
     dq, dk, dv = (Guarded(x.shape, dtype, device) for x in (q, k, v))
-    blocks = attention_torch.blocks_for("dq", q)
-    attention_torch.launch_dq(arguments, rows, mask, scale, dq.inside, blocks)
-    blocks = attention_torch.blocks_for("dkv", q)
-    attention_torch.launch_dkv(arguments, rows, mask, scale, dk.inside, dv.inside, blocks)
+    blocks = launches.blocks_for("dq", q, mask)
+    launches.launch_dq(arguments, rows, mask, scale, dq.inside, blocks)
+    blocks = launches.blocks_for("dkv", q, mask)
+    launches.launch_dkv(arguments, rows, mask, scale, dk.inside, dv.inside, blocks)
     found = [out, lse, delta, dq, dk, dv]
     for x in found:
         x.check()

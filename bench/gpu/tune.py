@@ -18,6 +18,7 @@ import triton
 
 from bench.gpu.attention import TOLERANCE
 from bench.gpu.clock import Clock, Run
+from kernels.attention import launches
 from kernels.attention import torch_function as attention_torch
 from kernels.attention.configurations import shared_memory
 from kernels.attention.device_masks import prepare
@@ -73,12 +74,12 @@ class Problem:
         self.arguments = {"q": self.q, "k": self.k, "v": self.v, "out": out, "dout": self.dout}
         self.rows = lse, torch.zeros_like(lse), torch.empty_like(lse)
         width = max(16, triton.next_power_of_2(target.head))
-        self.present = attention_torch.blocks_for(target.kernel, self.q)[:4]
+        self.present = launches.blocks_for(target.kernel, self.q, self.mask)[:4]
         self.width = width
         if target.kernel == "dkv":  # reads the delta that dq writes
-            blocks = attention_torch.blocks_for("dq", self.q)
+            blocks = launches.blocks_for("dq", self.q, self.mask)
             dq = torch.empty_like(self.q)
-            attention_torch.launch_dq(self.arguments, self.rows, self.mask, self.scale, dq, blocks)
+            launches.launch_dq(self.arguments, self.rows, self.mask, self.scale, dq, blocks)
         self.expected = [x.clone() for x in self.run(self.present)]
 
     def run(self, blocks: Blocks) -> list[Any]:
@@ -87,12 +88,12 @@ class Problem:
         if kernel == "forward":
             out = torch.empty_like(self.q)
             lse = self.q.new_empty((1, *self.q.shape[:3]), dtype=torch.float32)
-            attention_torch.launch_forward(
+            launches.launch_forward(
                 self.q, self.k, self.v, self.mask, self.scale, out[None], lse, all_blocks
             )
             return [out, lse]
         outputs = [torch.empty_like(x) for x in ((self.q,) if kernel == "dq" else (self.k, self.v))]
-        launch: Any = attention_torch.launch_dq if kernel == "dq" else attention_torch.launch_dkv
+        launch: Any = launches.launch_dq if kernel == "dq" else launches.launch_dkv
         launch(self.arguments, self.rows, self.mask, self.scale, *outputs, all_blocks)
         return outputs
 
@@ -122,7 +123,7 @@ def unfit_binary(target: Target, blocks: Blocks, device: Any) -> str:
     dtype = {2: "bf16", 4: "fp32"}[target.itemsize]
     cell = Cell(target.kernel, card, dtype, target.head, "intervals")
     try:
-        return fault(cell, build(cell, (*blocks, width)))
+        return fault(cell, build(cell, (*blocks, width)), (*blocks, width))
     except Exception as error:  # the compiler gave up
         return f"{type(error).__name__}: {error}".split("\n")[0]
 

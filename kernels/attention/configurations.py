@@ -12,7 +12,13 @@ SHARED = {"sm_80": 163 << 10, "sm_90": 227 << 10, "gfx942": 64 << 10}
 # that compile for sm_90 without spills in loops and, at two bytes, to wide tensor-core
 # instructions, with the fewest instructions for a pair of a query and a key.
 CONFIGURATIONS = {
-    ("forward", 2): {64: (128, 128, 3, 8), 128: (128, 128, 2, 8), 256: (128, 64, 2, 8)},
+    ("forward", 2): {
+        16: (64, 128, 2, 4),
+        32: (64, 128, 2, 4),
+        64: (128, 128, 3, 4),
+        128: (128, 128, 2, 8),
+        256: (128, 64, 2, 8),
+    },
     ("forward", 4): {
         32: (64, 32, 1, 4),
         64: (64, 32, 1, 8),
@@ -26,9 +32,15 @@ CONFIGURATIONS = {
         256: (16, 32, 2, 4),
     },
     ("decode", 4): {64: (16, 32, 1, 4), 128: (16, 16, 2, 8), 256: (16, 16, 1, 4)},
-    ("dq", 2): {64: (128, 128, 2, 8), 128: (128, 64, 3, 8), 256: (128, 32, 1, 8)},
+    ("dq", 2): {64: (64, 128, 2, 4), 128: (128, 128, 2, 8), 256: (128, 64, 1, 8)},
     ("dq", 4): {64: (32, 32, 1, 8), 128: (16, 16, 1, 8), 256: (16, 16, 2, 4)},
-    ("dkv", 2): {64: (64, 128, 2, 8), 128: (64, 128, 2, 8), 256: (32, 64, 1, 8)},
+    ("dkv", 2): {
+        16: (64, 128, 2, 8),
+        32: (64, 128, 2, 8),
+        64: (64, 64, 2, 4),
+        128: (64, 128, 2, 8),
+        256: (32, 64, 1, 8),
+    },
     ("dkv", 4): {64: (32, 32, 1, 8), 128: (16, 32, 1, 8), 256: (16, 16, 1, 8)},
 }
 # Where another target needs its own to stay in registers.
@@ -47,34 +59,56 @@ OTHER_TARGETS = {
     ("gfx942", "dq", 2): {64: (128, 64, 2, 8), 128: (64, 32, 2, 8), 256: (64, 32, 1, 4)},
     ("gfx942", "dkv", 2): {64: (32, 64, 2, 4), 128: (32, 64, 1, 4), 256: (32, 32, 1, 4)},
     ("gfx942", "dq", 4): {256: (16, 16, 1, 4)},
-    ("gfx942", "dkv", 4): {64: (16, 32, 1, 8), 256: (16, 16, 1, 4)},
+    ("gfx942", "dkv", 4): {64: (16, 32, 1, 8), 128: (16, 16, 1, 4), 256: (16, 16, 1, 4)},
 }  # fmt: skip
 # Where a head that doesn't fill its block needs more registers.
 PADDED = {
-    ("sm_90", "forward", 2): {64: (128, 64, 2, 4), 256: (128, 32, 1, 8)},
+    ("sm_90", "forward", 2): {64: (64, 128, 2, 4)},
+    ("sm_90", "dq", 2): {256: (128, 32, 2, 8)},
     ("sm_90", "dkv", 2): {128: (128, 64, 1, 8)},
     ("sm_90", "forward", 4): {256: (16, 16, 1, 4)},
+}
+# Where the bits of a packed mask do.
+PACKED = {
+    ("sm_90", "forward", 2): {64: (64, 128, 2, 4)},
+    ("sm_90", "dq", 2): {128: (128, 64, 2, 8)},
+}
+# Where addresses do: rows that don't begin at multiples of 16 bytes have no descriptors.
+UNALIGNED = {
+    ("sm_90", "forward", 2): {64: (128, 64, 2, 4), 128: (128, 64, 2, 8), 256: (128, 32, 1, 8)},
+    ("sm_90", "dq", 2): {64: (64, 64, 2, 4), 128: (64, 64, 2, 8), 256: (64, 32, 1, 8)},
+    ("sm_90", "dkv", 2): {64: (64, 64, 2, 8), 128: (64, 64, 1, 8), 256: (32, 64, 1, 8)},
 }
 # Where Triton 3.6 does.
 TRITON_3_6 = {
     ("sm_80", "dkv", 2): {64: (32, 64, 2, 8), 128: (64, 64, 1, 8)},
     ("sm_90", "dkv", 2): {128: (128, 64, 1, 8)},
+    ("sm_90", "dkv", 4): {32: (16, 32, 1, 8)},
 }
 _OLDER = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7)
 
 
 def configuration(
-    kernel: str, itemsize: int, head: int, target: str = "sm_90", shared: int | None = None
+    kernel: str,
+    itemsize: int,
+    head: int,
+    target: str = "sm_90",
+    shared: int | None = None,
+    *,
+    packed: bool = False,
 ) -> tuple[int, int, int, int, int]:
     """(BLOCK_Q, BLOCK_K, stages, warps, BLOCK_D) for heads of this size, 1 … 256.
 
     target: whose table is used. shared: bytes of shared memory that a block may have on the card at
-    hand; where that is less than the target's, blocks are made smaller until they fit.
+    hand; where that is less than the target's, blocks are made smaller until they fit. packed:
+    whether the mask is.
     """
     block_d = max(16, triton.next_power_of_2(head))
     key = target, kernel, itemsize
     known = CONFIGURATIONS[kernel, itemsize] | OTHER_TARGETS.get(key, {})
     known |= PADDED.get(key, {}) if head < block_d else {}
+    known |= PACKED.get(key, {}) if packed else {}
+    known |= UNALIGNED.get(key, {}) if head * itemsize % 16 else {}
     known |= TRITON_3_6.get(key, {}) if _OLDER else {}
     blocks = known.get(block_d, known[max(64, block_d)])
     if shared is not None and shared < SHARED[target]:

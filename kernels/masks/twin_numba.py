@@ -9,15 +9,26 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from core.errors import InputError
+from kernels.masks.bits_numba import filled, pack, runs
 from reference.operations.intervals import Interval, common_lead
 from reference.operations.lowering import SEVERAL, Intervals, Packed, check_blocks, packed
-from reference.operations.masks import And, Documents, Mask, Window, narrowest
+from reference.operations.masks import (
+    And,
+    Boolean,
+    Documents,
+    Mask,
+    Or,
+    Raster,
+    Window,
+    narrowest,
+)
 
 _how: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 _AT_ONCE = 128  # ids that are compared before one looks whether any differ
@@ -111,7 +122,7 @@ def _ranges(start: Any, stop: Any, k_len: int, block_q: int, block_k: int, out: 
 
 def intervals(mask: Mask, q_len: int, k_len: int) -> Interval:
     """Twin of `intervals`. Raises InputError as it does."""
-    found = _intervals(mask, q_len, k_len)
+    found = _intervals(_packed_once(mask, q_len, k_len), q_len, k_len)
     if found is None:
         raise InputError(SEVERAL)
     return found
@@ -119,8 +130,11 @@ def intervals(mask: Mask, q_len: int, k_len: int) -> Interval:
 
 def lower(mask: Mask, q_len: int, k_len: int) -> Intervals | Packed:
     """`reference.operations.lowering.lower` of the same mask. Raises InputError as it does."""
+    mask = _packed_once(mask, q_len, k_len)
     found = _intervals(mask, q_len, k_len)
-    return packed(mask, q_len, k_len) if found is None else Intervals(*found, k_len)
+    if found is None:
+        return Packed(_bits(mask, q_len, k_len), k_len)
+    return Intervals(*found, k_len)
 
 
 def block_ranges(lowered: Intervals, block_q: int, block_k: int) -> Any:
@@ -184,3 +198,33 @@ def _conjuncts(mask: Mask) -> Iterator[Mask]:
         yield from _conjuncts(mask.b)
     else:
         yield mask
+
+
+@dataclass(frozen=True)
+class _Bits(Mask):
+    """A `Boolean` that was packed."""
+
+    bits: Any
+
+    def interval(self, q_len: int, k_len: int) -> Interval | None:
+        return runs(self.bits, k_len)
+
+
+def _packed_once(mask: Mask, q_len: int, k_len: int) -> Mask:
+    """The same mask; its bools, which are long to read, as bits."""
+    if isinstance(mask, And | Or):
+        parts = (_packed_once(part, q_len, k_len) for part in (mask.a, mask.b))
+        return type(mask)(*parts)
+    return _Bits(pack(mask.dense(q_len, k_len))) if isinstance(mask, Boolean) else mask
+
+
+def _bits(mask: Mask, q_len: int, k_len: int) -> Any:
+    """As the definition's, but one interval of keys is filled in, not compared with every key."""
+    if isinstance(mask, And | Or):
+        a, b = _bits(mask.a, q_len, k_len), _bits(mask.b, q_len, k_len)
+        common_lead(a.shape[:-2], b.shape[:-2])
+        return a & b if isinstance(mask, And) else a | b
+    if isinstance(mask, _Bits):
+        return mask.bits
+    found = None if isinstance(mask, Raster) else _intervals(mask, q_len, k_len)
+    return packed(mask, q_len, k_len).bits if found is None else filled(found, k_len)

@@ -790,6 +790,29 @@ def test_the_binaries_table():
     ]
 
 
+def test_instructions_per_pair_side_by_side(tmp_path: Path, capsys: Any):
+    """What other targets, dtypes and kernels print is left out; other files are named."""
+    told = "198\t0\t0\t0\tHGMMA\t64x64x16\t0\t392\t16"
+    lines = [f"dq,sm_90,bf16,{head},intervals\t{told}\t6.12\tfit" for head in (128, 64)]
+    lines += [f"{cell}\t{told}\t1.00\tfit" for cell in ("dq,sm_80,bf16,64,intervals",
+              "dq,sm_90,fp16,64,intervals", "dq,sm_90,bf16,64,packed")]  # fmt: skip
+    lines += [f"merge,sm_90,bf16,64,splits 2\t{told}\t\tfit"]
+    before, after = tmp_path / "before.tsv", tmp_path / "after.tsv"
+    before.write_text(lines[0].replace("fit", "3 spills in loops"))
+    after.write_text("\n".join(lines))
+    assert binaries.main(["--table", str(before), str(after)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| kernel | head | before | after |",
+        "|---|---|---|---|",
+        "| dq | 64 |  | 6.12 (198 registers, 64x64x16) |",
+        "| dq | 128 | 6.12 (198 registers, 64x64x16, 3 spills in loops)"
+        " | 6.12 (198 registers, 64x64x16) |",
+    ]
+    before.write_text("something else")
+    assert binaries.main(["--table", str(before)]) == 1
+    assert "before must hold what `python -m kernels.binaries` prints" in capsys.readouterr().err
+
+
 def test_the_readme_shows_the_committed_results():
     assert readme.main(["--check"]) == 0
 

@@ -369,7 +369,7 @@ def faults():
 
     from bench.gpu import proof_attention as attention
     from bench.gpu import rule as gpu_rule
-    from kernels.attention import configurations
+    from kernels.attention import configurations, launches
     from kernels.attention import torch_function as attention_torch
 
     call = attention.call((33, 40), 9, 1)
@@ -384,17 +384,17 @@ def faults():
     guarded.buffer[7] = 0
     must_fail(guarded.check, "outside")
 
-    launch = attention_torch.launch_dkv
+    launch = launches.launch_dkv
 
     def forgets_delta(arguments, rows, *rest):
         launch(arguments, (*rows[:2], rows[2] * 0), *rest)
 
-    for name, faulty, attend, message in (
-        ("launch_dkv", forgets_delta, attention.ours, "dk"),
-        ("sign_of", lambda scale: 1.0, negative, "out|lse"),
+    for module, name, faulty, attend, message in (
+        (launches, "launch_dkv", forgets_delta, attention.ours, "dk"),
+        (attention_torch, "sign_of", lambda scale: 1.0, negative, "out|lse"),
     ):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(attention_torch, name, faulty)
+            patch.setattr(module, name, faulty)
             must_fail(lambda a=attend: attention.check_attention(a, call, wide, "cpu"), message)
     attention.check_attention(attention.ours, call, wide, "cpu")
 

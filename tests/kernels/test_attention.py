@@ -407,6 +407,7 @@ FAST = (
     "odd lengths",
     "head sizes",
     "holes",
+    "descriptors",
     "decoding",
     "lse",
     "scales",

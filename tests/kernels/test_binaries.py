@@ -137,7 +137,18 @@ def test_an_unfit_binary_is_noticed():
     assert fault(cell, good._replace(tensor="")) == "no tensor core in use"
     assert fault(cell, good._replace(spills=1)) == "1 spills in loops"
     assert fault(cell, good._replace(scalar=1)) == "1 products without tensor cores"
+    assert fault(cell, good._replace(shape="64x32x16")) == "64x32x16 in use, not 64x64"
+    assert fault(cell._replace(size=24), good._replace(shape="64x32x16")) == ""
+    assert fault(cell._replace(size=24), good._replace(shape="64x16x16")) != ""
+    for kernel, size, narrow in (("forward", 192, True), ("dq", 128, True), ("dkv", 192, False)):
+        other = cell._replace(kernel=kernel, size=size)
+        assert (fault(other, good._replace(shape="64x32x16")) != "") == narrow
     assert "shared" in fault(cell, good._replace(shared=(227 << 10) + 1))
+    more = good._replace(shared=231_425)  # than 2 stages of 128 × 128 blocks are said to take
+    assert fault(cell, more) == (
+        "231425 bytes of shared memory, where at most 231424 are reckoned with"
+    )
+    assert fault(cell, more, (128, 128, 3, 8, 128)) == ""
     other = cell._replace(target="sm_80")
     assert "shared" in fault(other, Binary(255, (163 << 10) + 1, 0, 0, "HMMA", "", 0, 300, 16))
     amd, fits = cell._replace(target="gfx942"), Binary(255, 64 << 10, 0, 0, "MFMA", "", 0, 300, 0)
@@ -232,6 +243,30 @@ def test_a_misspelt_cell_is_named_before_any_is_compiled(monkeypatch: Any, capsy
     assert binaries.main([SOME[0], "forwards"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "'forwards' names no cell" in line
+
+
+@pytest.mark.parametrize("part", ["0/4", "5/4", "4", "1/0", "-1/4", "1/4/4", "one"])
+def test_a_shard_that_is_none_is_named(part: str, capsys: Any):
+    from kernels import binaries
+
+    assert binaries.main(["all", f"--shard={part}"]) == 1
+    assert (
+        f"--shard must be I/N with 1 ≤ I ≤ N, such as 1/4, got '{part}'" in capsys.readouterr().err
+    )
+
+
+def test_shards_are_all_cells_once(monkeypatch: Any):
+    from kernels import binaries
+
+    built: list[Any] = []
+    monkeypatch.setattr(binaries, "_report", lambda named: built.extend(named) or 0)
+    sizes = []
+    for i in range(1, 8):
+        assert binaries.main(["forward", "merge", "--shard", f"{i}/7"]) == 0
+        sizes.append(len(built) - sum(sizes))
+    wanted = [c for c in binaries.cells() if c.kernel in ("forward", "merge")]
+    assert sorted(built) == sorted(wanted)
+    assert max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize(("arguments", "status"), [([], 2), (["--help"], 0), (["--al"], 2)])

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import kernels
 from core import Tensor, grad
 from core.errors import InputError
 from kernels.attention import arrays as attention_arrays
-from kernels.attention import configurations
+from kernels.attention import configurations, launches, twin_triton
 from kernels.attention import torch_function as attention_torch
 from kernels.attention.device_masks import encoded, prepare
 from kernels.attention.forward_rows import LENGTHS, LONG, make, unseen
@@ -32,6 +34,7 @@ from reference.operations import lowering, masks
 from reference.operations.attention import masked_attention as definition
 from reference.operations.lowering import EMPTY, FULL, PARTIAL
 from tests.kernels.poison import check_poison, poison
+from tests.kernels.triton_bounds import watched
 
 SMALL = {"forward": (32, 16, 1, 4), "dq": (16, 32, 1, 4), "dkv": (32, 16, 1, 4)}
 SMALL["decode"] = (16, 16, 1, 4)
@@ -41,7 +44,8 @@ def in_blocks(of: dict[str, tuple[int, ...]]) -> None:
     """From now on the kernels run in these blocks, whatever the head."""
     for (name, _), sizes in configurations.CONFIGURATIONS.items():
         sizes.update(dict.fromkeys((*sizes, 64, 128, 256), of[name]))
-    configurations.PADDED.clear()
+    for own in (configurations.PADDED, configurations.PACKED, configurations.UNALIGNED):
+        own.clear()
 
 
 in_blocks(SMALL)
@@ -164,7 +168,7 @@ def many_processors() -> Iterator[None]:
     """As on a GPU: decoding makes as many splits of the keys as there are pairs of blocks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention_torch, "processors", lambda tensor: 1000)
-        patch.setattr(attention_torch, "BLOCKS_OF_A_SPLIT", 2)
+        patch.setattr(launches, "BLOCKS_OF_A_SPLIT", 2)
         yield
 
 
@@ -181,13 +185,13 @@ def block_lists() -> None:
         classes = in_classes(seen.reshape(*(lead or (1, 1)), Q, K))
         for chunk in (1, 2, 64):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(attention_torch, "CHUNK", chunk)
-                check_columns(attention_torch.columns(*four, 16, 16, K).numpy(), classes)
+                patch.setattr(launches, "CHUNK", chunk)
+                check_columns(launches.columns(*four, 16, 16, K).numpy(), classes)
         seen &= rng.random(seen.shape) < rng.choice([0.02, 0.6, 1.0], (*lead, Q, 1))
         seen = seen.reshape(*(lead or (1, 1)), Q, K)
         bits = torch.from_numpy(np.packbits(seen, -1, bitorder="little"))
         for transposed in (False, True):
-            blocks, counts = attention_torch.packed_blocks(bits, 16, 16, Q, K, transposed)
+            blocks, counts = launches.packed_blocks(bits, 16, 16, Q, K, transposed)
             wanted = np.swapaxes(in_classes(seen), -1, -2) if transposed else in_classes(seen)
             for at in np.ndindex(*counts.shape):
                 listed = [2 * n + (c == PARTIAL) for n, c in enumerate(wanted[at]) if c != EMPTY]
@@ -229,7 +233,9 @@ def memory() -> None:
     rule = masks.causal() & masks.window(4095) & masks.documents(np.arange(shape[2]) // 30000)
     with pytest.MonkeyPatch.context() as patch, Allocated() as allocated:
         names = "forward_kernel", "ranges_kernel", "columns_kernel", "dq_kernel", "dkv_kernel"
-        patch.setattr(attention_torch, "kernels", SimpleNamespace(**dict.fromkeys(names, Idle())))
+        idle = SimpleNamespace(**dict.fromkeys(names, Idle()))
+        for module in ("twin_triton", "backward_triton", "lists_triton"):
+            patch.setattr(launches, module, idle)
         q, k, v, dout = (torch.empty(shape, dtype=torch.float16, device="meta") for _ in range(4))
         mask = prepare(rule, q, k)
         assert mask.sees is mask.used is None
@@ -266,6 +272,42 @@ class Allocated(TorchDispatchMode):
 
     def megabytes(self) -> float:
         return sum(storage.nbytes() for storage in self.storages.values()) / 1e6
+
+
+def tiles_by_descriptors() -> None:
+    """Hopper's copies of whole tiles give the bits that addresses give, and read no further."""
+    dtype = "float16"
+    for kind, D in ((4, 8), (7, 24), (8, 16)):
+        a = call(kind, 0, dtype, S=37, K=59, D=D)
+        forward_and_backward(a, dtype)
+        assert bits_of(a, described=True) == bits_of(a, described=False)
+    a = {n: np.nan_to_num(a[n]) for n in "qkv"} | {"mask": masks.padding(np.array([50]))}
+    a["k"][:, :, 50:], a["v"][:, :, 50:] = math.nan, math.nan
+    forward_and_backward(a, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(twin_triton, "opened", opened_too_far)
+        with pytest.raises(AssertionError, match="NaN leaked"):
+            forward_and_backward(a, dtype)
+
+
+def bits_of(a: dict[str, Any], described: bool) -> list[bytes]:
+    """out, dq, dk and dv, every address checked."""
+    tensors = [torch.tensor(a[n], requires_grad=True) for n in "qkv"]
+    assert launches.descriptors(*tensors)
+    with pytest.MonkeyPatch.context() as patch, watched():
+        patch.setattr(launches, "descriptors", lambda *streams: described)
+        out = kernels.masked_attention(*tensors, a["mask"])
+        grads = torch.autograd.grad(out, tensors, torch.ones_like(out))
+    return [x.detach().numpy().tobytes() for x in (out, *grads)]
+
+
+@triton.jit
+def opened_too_far(
+    base, low, high, ROW: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
+    TMA: tl.constexpr,
+):  # fmt: skip
+    begin = base + tl.cast(low, tl.int64) * ROW
+    return tl.make_tensor_descriptor(begin, [high - low + 1, D], [ROW, 1], [ROWS, BLOCK_D])
 
 
 def lse_and_its_gradient() -> None:
@@ -614,6 +656,7 @@ CASES: dict[str, Callable[[], None]] = {
     "every length pair": every_length_pair,
     "head sizes": head_sizes,
     "holes": holes_between_seen_keys,
+    "descriptors": tiles_by_descriptors,
     "decoding": decoding_splits,
     "lse": lse_and_its_gradient,
     "block lists": block_lists,

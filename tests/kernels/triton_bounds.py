@@ -18,7 +18,7 @@ import pytest
 import torch
 from triton.runtime.interpreter import GridExecutor, InterpreterBuilder
 
-from kernels.attention import twin_triton as attention_triton
+from kernels.attention import twin_triton
 from tests.kernels.triton_drivers import BLOCKS, DRIVERS, FAULTS, D, faulty
 
 Driver = Callable[[Callable[[Any], Any]], list[Any]]
@@ -67,9 +67,9 @@ def watched() -> Iterator[None]:
         tensors[:] = [x for x in (*found[0], *found[1].values()) if isinstance(x, torch.Tensor)]
         return found
 
-    def loading(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:
+    def loading(self: Any, pointers: Any, mask: Any, *rest: Any, **named: Any) -> Any:
         check("reads", pointers, mask, tensors)
-        return load(self, pointers, mask, *rest)
+        return load(self, pointers, mask, *rest, **named)
 
     def storing(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
         check("writes", pointers, mask, tensors)
@@ -135,7 +135,7 @@ PLANTED = {
 
 def every_kernel() -> None:
     """No kernel lacks a driver."""
-    sources = Path(attention_triton.__file__).parents[1].rglob("*_triton.py")
+    sources = Path(twin_triton.__file__).parents[1].rglob("*_triton.py")
     named = {
         n for path in sources for n in re.findall(r"^def (\w+_kernel)", path.read_text(), re.M)
     }

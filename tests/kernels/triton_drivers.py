@@ -11,19 +11,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import triton
 import triton.language as tl
 
 from core.random import STREAMS
-from kernels.attention import torch_function as attention
-from kernels.attention import twin_triton as attention_triton
-from kernels.attention.twin_triton import (
-    columns_kernel,
-    list_kernel,
-    merge_kernel,
-    ranges_kernel,
-)
+from kernels.attention import backward_triton, tiles_triton, twin_triton
+from kernels.attention import launches as attention
+from kernels.attention.lists_triton import columns_kernel, list_kernel, ranges_kernel
+from kernels.attention.twin_triton import merge_kernel
 from kernels.diffusion.twin_triton import pack, step_kernel
 from kernels.philox import twin_triton as philox_triton
 from kernels.philox.twin_triton import draw_kernel
@@ -206,9 +203,7 @@ FAULTS = {
 def faulty(case: str) -> Iterator[None]:
     """Meanwhile the kernels have this fault."""
     name, piece = FAULTS[case]
-    kept = getattr(attention_triton, name)
-    setattr(attention_triton, name, piece)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (tiles_triton, twin_triton, backward_triton):
+            patch.setattr(module, name, piece, raising=module is tiles_triton)
         yield
-    finally:
-        setattr(attention_triton, name, kept)
