@@ -51,7 +51,13 @@ class Window:
 
 @operation(arrays=0)
 def correlate(x: Images, taps: Images, window: Window) -> Images:
-    """y (B, O, H', W') from x (B, C, H, W) and taps (groups, h·w, C/groups, O/groups)."""
+    """y (B, O, H', W') from x (B, C, H, W) and taps (groups, h·w, C/groups, O/groups).
+
+    >>> two = Window(kernel=(1, 2), stride=(1, 1), dilation=(1, 1), offset=(0, 0), size=(1, 3))
+    >>> x, taps = np.arange(4.0).reshape(1, 1, 1, 4), np.array([10.0, 1.0]).reshape(1, 2, 1, 1)
+    >>> correlate(x, taps, two)[0, 0]
+    array([[ 1., 12., 23.]])
+    """
     g, _, c, o = taps.shape
     if _FEWER * o * math.prod(x.shape[2:]) <= c * math.prod(window.size):
         return _product_first(x, taps, window)
@@ -64,7 +70,12 @@ def correlate(x: Images, taps: Images, window: Window) -> Images:
 
 @operation(arrays=0)
 def correlate_taps(x: Images, y: Images, groups: int, window: Window) -> Images:
-    """∂⟨y, correlate(x, taps)⟩/∂taps: (groups, h·w, C/groups, O/groups)."""
+    """∂⟨y, correlate(x, taps)⟩/∂taps: (groups, h·w, C/groups, O/groups).
+
+    >>> two = Window(kernel=(1, 2), stride=(1, 1), dilation=(1, 1), offset=(0, 0), size=(1, 3))
+    >>> correlate_taps(np.arange(4.0).reshape(1, 1, 1, 4), np.ones((1, 1, 1, 3)), 1, two).ravel()
+    array([3., 6.])
+    """
     c, o = x.shape[1] // groups, y.shape[1] // groups
     if window.stride == (1, 1) and o < c and _FEWER * o <= c:
         swapped = correlate_taps(y, x, groups, window.seen_from_pixels(x.shape[2:]))
