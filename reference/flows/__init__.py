@@ -34,7 +34,7 @@ ROWS = [
         title="MAF", year=2017, parents=("made", "real-nvp"),
         tiny={"dim": 2, "layers": 3, "hidden": [8]},
         arguments=dim,
-        demos=(Demo("pinwheel", {"layers": 6, "hidden": [64]}, {**CLIMB, "epochs": 12}),),
+        demos=(Demo("pinwheel", {"layers": 10, "hidden": [64]}, {**CLIMB, "epochs": 12}),),
     ),
     Model(
         "iaf", "reference.flows.iaf:IAF", "flow", ("N1",), "continuous",

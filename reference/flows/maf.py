@@ -34,7 +34,7 @@ class MaskedAffine:
 
     def __init__(self, order: Any, hidden: Sequence[int], rng: Generator, dtype: Any) -> None:
         self.network = MaskedMLP(
-            len(order), hidden, 2, rng, order=order, activation=np.tanh, last_gain=0.0, dtype=dtype
+            len(order), hidden, 2, rng, order=order, last_gain=0.0, dtype=dtype
         )
         self.scale = Tensor(np.ones(len(order), dtype))
         self._order = order

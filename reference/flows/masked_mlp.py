@@ -53,6 +53,8 @@ class MaskedMLP:
             for shape, gain in zip(shapes, gains, strict=True)
         ]
         self.b = [Tensor(np.zeros(shape[1], dtype)) for shape in shapes]
+        for b in self.b[:-1][:1]:  # spread the first ReLUs' kinks: else they all meet at x = 0
+            b[...] = 4 * rng.uniform(b.shape, dtype=dtype) - 2
         self._masks = [mask.astype(dtype) for mask in self._paths(sizes)]
 
     def _paths(self, sizes: tuple[int, ...]) -> list[Any]:
