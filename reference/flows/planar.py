@@ -28,6 +28,9 @@ from core.tensor import value
 from reference.flows.flow import Flow
 
 
+MARGIN = 1e-3
+
+
 class Bend:
     """One planar map of `dim` variables."""
 
@@ -48,9 +51,9 @@ class Bend:
         return x - u * np.tanh(a + self.b)[:, None], -self._log_det(a, u)
 
     def _u(self) -> Array:
-        """û (D,), with ûᵀw > −1."""
+        """û (D,), with ûᵀw ≥ −1 + MARGIN: at −1 itself the map folds."""
         along = np.sum(self.w * self.u)
-        return self.u + (softplus(along) - 1 - along) * self.w / np.sum(self.w * self.w)
+        return self.u + (softplus(along) - 1 + MARGIN - along) * self.w / np.sum(self.w * self.w)
 
     def _log_det(self, a: Array, u: Array) -> Array:
         h = np.tanh(a + self.b)
