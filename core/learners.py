@@ -46,12 +46,13 @@ _EVALUATED = 1000  # rows per batch where no gradient is needed
 class TrainSettings:
     """How to train. Raises InputError for a value out of range.
 
-    epochs: passes over the data. batch_size: rows per step; the last batch of an epoch may be
-    smaller. lr, optimiser (sgd, adam, adamw), options (its further arguments: momentum, nesterov,
-    betas, eps), weight_decay. schedule: constant or cosine (to 0 at the last step), after `warmup`
-    steps of linear rise. clip_norm: largest norm of all gradients together. ema_decay: validate and
-    keep the moving average of the weights. patience: stop after so many epochs without a better
-    validation loss. seed: of the order of the rows and of what the losses draw.
+    epochs: passes over the data; steps: no more than so many, if the last pass must be cut short.
+    batch_size: rows per step; the last batch of an epoch may be smaller. lr, optimiser (sgd, adam,
+    adamw), options (its further arguments: momentum, nesterov, betas, eps), weight_decay. schedule:
+    constant or cosine (to 0 at the last step), after `warmup` steps of linear rise. clip_norm:
+    largest norm of all gradients together. ema_decay: validate and keep the moving average of the
+    weights. patience: stop after so many epochs without a better validation loss. seed: of the
+    order of the rows and of what the losses draw.
     checkpoint_seconds: time between checkpoints; 0 makes one after every epoch.
     """
 
@@ -68,6 +69,7 @@ class TrainSettings:
     patience: int | None = None
     seed: int = 0
     checkpoint_seconds: float = 5.0
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         checked = {
@@ -87,6 +89,8 @@ class TrainSettings:
             checked["ema_decay"] = number("ema_decay", self.ema_decay, least=0, below=1)
         if self.patience is not None:
             checked["patience"] = whole("patience", self.patience, 1)
+        if self.steps is not None:
+            checked["steps"] = whole("steps", self.steps, 1)
         for name, setting in checked.items():  # NumPy's numbers as Python's, which a file can hold
             object.__setattr__(self, name, setting)
         if not isinstance(self.options, Mapping):

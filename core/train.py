@@ -195,7 +195,8 @@ class _Training:
         self.best_arrays: Arrays = {}
         self.unsaved = True  # best_arrays are not in model.safetensors
         self.batch_size = learner.batch_size or len(self.train)
-        self.steps = learner.epochs * -(-len(self.train.x) // self.batch_size)
+        all_steps = learner.epochs * -(-len(self.train.x) // self.batch_size)
+        self.steps = min(all_steps, settings.steps or all_steps)
         self.multiplier = SCHEDULES[settings.schedule](self.steps, settings.warmup)
         self.started = self.saved = time.monotonic()
         if settings.patience and not (len(self.validation) and can_validate(self.model)):
@@ -204,11 +205,10 @@ class _Training:
     # one epoch
 
     def finished(self) -> bool:
-        """Whether all epochs are done, or too many went by without a better validation loss."""
-        patience = self.settings.patience or math.inf
-        return (
-            self.at.epoch >= self.learner.epochs or self.at.epoch - self.at.best_epoch >= patience
-        )
+        """Whether all steps are done, or too many epochs without a better validation loss."""
+        at, patience = self.at, self.settings.patience or math.inf
+        done = at.epoch >= self.learner.epochs or (at.step >= self.steps and at.batch == 0)
+        return done or at.epoch - at.best_epoch >= patience
 
     def epoch(self) -> None:
         """The (remaining) batches of an epoch, then validation."""
@@ -216,7 +216,8 @@ class _Training:
         order: Any = slice(None)
         if self.learner.batch_size is not None:
             order = permutation(self.settings.seed, n, step=self.at.epoch)
-        for start in range(self.at.batch * size, n, size):
+        first, left = self.at.batch * size, self.steps - self.at.step
+        for start in range(first, min(n, first + left * size), size):
             rows = order if size >= n else order[start : start + size]
             self._step(rows)
             self._tell()

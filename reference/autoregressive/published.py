@@ -11,6 +11,16 @@ _UCI = {**ADAMW_32, "ema_decay": 0.99}
 _MNIST = {**ADAMW_32, "batch_size": 100, "ema_decay": 0.999}
 _MADE_UCI = {**ADAMW_32, "ema_decay": 0.995, "epochs": 100}
 
+_NANOGPT = {
+    "optimiser": "adamw",
+    "lr": 1e-3,
+    "weight_decay": 0.1,
+    "options": {"betas": [0.9, 0.99]},
+    "schedule": "cosine",
+    "warmup": 100,
+}
+"""nanoGPT's, but for the clip: its 1.0 is of the mean over a block's 64 characters, ours a sum."""
+
 PUBLISHED = [
     Published(
         "fvsbn", "mushrooms", 10.27, _FROM, 0.3, within=0.01,
@@ -65,6 +75,19 @@ PUBLISHED = [
         train={**_MNIST, "epochs": 120, "batch_size": 250, "lr": 0.001, "weight_decay": 0.01,
                "warmup": 100, "checkpoint_seconds": 120},
         variant="2000-2000",
+    ),
+    Published(
+        "transformer", "shakespeare", 1.88, "Karpathy 2022, nanoGPT's recipe for a CPU", 18,
+        {"layers": 4, "heads": 4, "width": 128}, most=1.90, seeds=3, characters=True,
+        parts=("validation", "test"),
+        train={**_NANOGPT, "epochs": 2, "steps": 2000, "batch_size": 12, "clip_norm": 64.0,
+               "checkpoint_seconds": 60},
+    ),
+    Published(
+        "transformer", "names", 1.92, "Karpathy 2022, makemore", 20,
+        {"layers": 4, "heads": 4, "width": 64}, most=2.0, characters=True,
+        train={**_NANOGPT, "epochs": 20, "batch_size": 64, "lr": 2e-3, "clip_norm": 10.0,
+               "checkpoint_seconds": 60},
     ),
     Published(
         "gated-pixelcnn", "binarized-mnist", 81.30, "van den Oord et al. 2016, PixelCNN", 130,

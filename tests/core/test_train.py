@@ -366,6 +366,27 @@ def test_four_epochs_and_six_more_are_ten(tmp_path, name):
     assert same_training(tmp_path, straight, out, *train(VARIED[name], out=out, resume=True))
 
 
+@pytest.mark.parametrize("steps", [1, 5, 10, 13, 15, 99])
+def test_so_many_steps_and_no_more(tmp_path, steps):
+    """Whole epochs are those epochs; the last may be cut short, and is validated all the same."""
+    settings = replace(VARIED["adam"], epochs=3, steps=steps)
+    model, history = train(settings, out=tmp_path / "straight")
+    assert [entry["step"] for entry in history.entries] == [
+        *range(5, min(steps, 15), 5),
+        min(steps, 15),
+    ]
+    assert None not in history.validation
+    if steps % 5 == 0:
+        epochs = train(replace(settings, epochs=steps // 5, steps=None))
+        assert (bits(epochs[0]), losses(epochs[1])) == (bits(model), losses(history))
+    for stop in {1, min(steps, 12), min(steps, 15)}:  # the last one too: before its validation
+        out = tmp_path / f"stopped {stop}"
+        with pytest.raises(Interrupted):
+            train(settings, out=out, on_progress=stop_after(stop))
+        again = train(settings, out=out, resume=True)
+        assert same_training(tmp_path, (model, history), out, *again)
+
+
 @cache
 def straight_and_short(name, folder):
     settings = replace(VARIED[name], epochs=3)
@@ -676,7 +697,7 @@ def test_settings_out_of_range_are_named(change, message):
         TrainSettings(**change)
 
 
-WHOLE = dict.fromkeys(("epochs", "batch_size", "patience"), (0,))
+WHOLE = dict.fromkeys(("epochs", "batch_size", "patience", "steps"), (0,))
 WHOLE |= dict.fromkeys(("warmup", "seed"), (-1,))
 NUMBERS = dict.fromkeys(("lr", "weight_decay", "checkpoint_seconds", "ema_decay"), (-1.0,))
 NUMBERS |= {"clip_norm": (0.0,)}
