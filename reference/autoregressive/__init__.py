@@ -120,7 +120,7 @@ ROWS = [
         title="RNN", year=1990, parents=("homogeneous-chain",),
         tiny={"dim": 5, "levels": 3, "end": 0, "hidden": 4},
         arguments=dim_and_vocabulary,
-        demos=(Demo("sums", {"hidden": 64}, {**SUMS, "epochs": 2}),
+        demos=(Demo("sums", {"hidden": 64}, SUMS),
                Demo("names", {"hidden": 128}, {**SUMS, "epochs": 10}, full=True)),
     ),
     Model(
@@ -128,7 +128,7 @@ ROWS = [
         title="LSTM", year=1997, parents=("rnn",),
         tiny={"dim": 5, "levels": 3, "end": 0, "hidden": 3},
         arguments=dim_and_vocabulary,
-        demos=(Demo("sums", {"hidden": 64}, {**SUMS, "epochs": 2}),
+        demos=(Demo("sums", {"hidden": 64}, SUMS),
                Demo("names", {"hidden": 128}, {**SUMS, "epochs": 10}, full=True)),
     ),
     Model(
@@ -136,7 +136,7 @@ ROWS = [
         title="GRU", year=2014, parents=("lstm",),
         tiny={"dim": 5, "levels": 3, "end": 0, "hidden": 3, "layers": 2},
         arguments=dim_and_vocabulary,
-        demos=(Demo("sums", {"hidden": 64}, {**SUMS, "epochs": 2}),
+        demos=(Demo("sums", {"hidden": 64}, SUMS),
                Demo("names", {"hidden": 128}, {**SUMS, "epochs": 10}, full=True)),
     ),
     Model(
@@ -145,7 +145,7 @@ ROWS = [
         title="Transformer", year=2017, parents=("lstm",),
         tiny={"dim": 5, "levels": 3, "end": 0, "layers": 2, "heads": 2, "width": 4},
         arguments=dim_and_vocabulary,
-        demos=(Demo("sums", {"layers": 2, "width": 64}, {**SUMS, "epochs": 2}),
+        demos=(Demo("sums", {"layers": 2, "width": 32}, {**SUMS, "lr": 6e-3}),
                Demo("names", {"width": 64}, {**SUMS, "epochs": 20, "lr": 2e-3}, full=True),
                Demo("shakespeare", {}, {**SUMS, "epochs": 2, "batch_size": 12, "lr": 1e-3,
                                         "clip_norm": 64.0}, full=True)),
