@@ -27,7 +27,6 @@ from core.random import Generator
 from core.tensor import value
 from reference.flows.flow import Flow
 
-
 MARGIN = 1e-3
 
 
