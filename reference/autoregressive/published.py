@@ -51,12 +51,17 @@ PUBLISHED = [
         train={**_MADE_UCI, "lr": 0.01, "weight_decay": 0.1},
     ),
     Published(
+        "made", "dna", 83.63, _FROM, 2, {"hidden": [2000], "masks": 16}, within=0.02,
+        train={**_MADE_UCI, "epochs": 150, "batch_size": 50, "lr": 0.003, "weight_decay": 1.0},
+    ),
+    Published(
         "made", "nips", 280.25, _FROM, 1, {"hidden": [500], "masks": 16}, within=0.02,
         train={**_MADE_UCI, "lr": 0.003, "weight_decay": 1.0},
     ),
     Published(
         "fvsbn", "binarized-mnist", 97.45, _FROM, 2, most=98,
-        train={**_MNIST, "epochs": 30, "lr": 0.003, "weight_decay": 0.01},
+        train={"epochs": 40, "lr": 0.02, "optimiser": "sgd", "options": {"momentum": 0.9},
+               "schedule": "cosine", "ema_decay": 0.999},
     ),
     Published(
         "nade", "binarized-mnist", 88.33, _FROM, 13, {"hidden": 500}, most=88.9,
