@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from core.data import load
+from core.data import catalogue, load
 from core.errors import GenzooError, InputError, Interrupted
 from core.optim import Diverged
 from reference import FAMILIES, MODELS
@@ -210,11 +210,20 @@ def test_models_that_data_do_not_suit_are_skipped_unless_named(cheap, tmp_path, 
 
 
 def test_demos_are_on_data_that_come_with_the_install():
+    installed = {entry.name for entry in catalogue() if entry.where == "installed"}
     for row in MODELS.values():
         for demo in row.demos:
-            assert demo.full or demo.data in ("digits", "eight-gaussians", "sums")
+            assert demo.full or demo.data in installed
     for name in ("gan", "ddpm"):
         assert [demo.data for demo in MODELS[name].demos] == ["digits", "eight-gaussians"]
+
+
+def test_what_takes_longer_is_trained_only_if_asked_for():
+    row = MODELS["transformer"]
+    assert [demo.data for demo in zoo._demos(row, None, False, False)] == ["sums"]
+    assert zoo._demos(row, None, True, False) == row.demos
+    assert [demo.data for demo in zoo._demos(row, "names", False, False)] == ["names"]
+    assert zoo._options([], None, False, True, 3) == ["--full", "--seed", "3"]
 
 
 # The page
