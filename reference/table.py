@@ -179,7 +179,13 @@ class Learns(Protocol):
 
 @runtime_checkable
 class Counts(Learns, Explicit, Protocol):
-    """What it knows, it has counted."""
+    """What it knows, it has counted, and counts add."""
+
+    def partial_fit(self, x: Array, y: Any = None) -> Any:
+        """Learn from x (B, …) on top of what was learned before; returns the model."""
+
+    def merge(self, other: Any) -> Any:
+        """Add what another model of the same form has learned; returns the model of both data."""
 
 
 @runtime_checkable

@@ -84,7 +84,7 @@ ROWS = [
         "kernel-naive-bayes", "reference.counting.kernel_naive_bayes:KernelNaiveBayes",
         "class-conditional", ("H3", "H4"), "continuous",
         title="Kernel naive Bayes", year=1995, parents=("gaussian-naive-bayes",),
-        tiny={"dim": 2, "classes": 3, "examples": 300, "bandwidth": 0.4},
+        tiny={"dim": 2, "classes": 3, "examples": 300},
         arguments=dim_classes_and_examples,
         demos=(),
     ),

@@ -32,6 +32,8 @@ class CategoricalNaiveBayes(NaiveBayes):
     array([0, 1, 1])
     """
 
+    _form = ("levels",)
+
     def __init__(
         self,
         dim: int,
@@ -64,6 +66,9 @@ class CategoricalNaiveBayes(NaiveBayes):
         added = np.zeros(self.counts.shape, w.dtype)
         np.add.at(added, (y[:, None], np.arange(self.dim), x), w[:, None])
         self.counts = self.counts + added
+
+    def _add_statistics(self, other: CategoricalNaiveBayes) -> None:
+        self.counts = self.counts + other.counts
 
     def _draw(self, y: Array, seed: int) -> Array:
         u = uniform(seed, (len(y), self.dim), dtype=np.float64)

@@ -56,6 +56,16 @@ def fitted(n: Any, model: object) -> None:
         raise InputError(f"the {type(model).__name__} model has seen no x yet; call fit first")
 
 
+def mergeable(model: Any, other: Any, *settings: str) -> None:
+    """InputError unless both are of one class and agree in these attributes."""
+    if type(other) is not type(model):
+        raise InputError(f"other must be a {type(model).__name__}, got {type(other).__name__}")
+    for name in settings:
+        mine, theirs = getattr(model, name), getattr(other, name)
+        if mine != theirs:
+            raise InputError(f"other must have {name} = {mine}, got {theirs}")
+
+
 def weighed(weights: Any, n: int) -> Array:
     """What each of n examples counts for: weights (n,) as float64, or 1 each, int64, of None.
 

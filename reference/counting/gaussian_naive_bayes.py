@@ -80,13 +80,20 @@ class GaussianNaiveBayes(NaiveBayes):
         self.squares = np.zeros((self.classes, self.dim))  # Σ (x − mean)² over the class
 
     def _count(self, x: Array, y: Array, w: Array) -> None:
-        """Merge the moments of two parts (Chan, Golub & LeVeque 1979, Eq. 2.1)."""
-        r, n = one_hot(y, self.classes, np.float64) * w[:, None], self.class_counts[:, None]
+        r = one_hot(y, self.classes, np.float64) * w[:, None]  # (B, classes)
         m = r.sum(axis=0)[:, None]  # (classes, 1)
         mean = r.T @ x / _or_1(m)
+        self._add_moments(m, mean, r.T @ (x - mean[y]) ** 2)
+
+    def _add_statistics(self, other: GaussianNaiveBayes) -> None:
+        self._add_moments(other.class_counts[:, None], other.mean, other.squares)
+
+    def _add_moments(self, m: Array, mean: Array, squares: Array) -> None:
+        """Those of m more examples a class, (classes, 1) (Chan, Golub & LeVeque 1979, Eq. 2.1)."""
+        n = self.class_counts[:, None]
         delta = mean - self.mean
         self.mean += delta * m / _or_1(n + m)
-        self.squares += r.T @ (x - mean[y]) ** 2 + delta**2 * n * m / _or_1(n + m)
+        self.squares += squares + delta**2 * n * m / _or_1(n + m)
 
     def _draw(self, y: Array, seed: int) -> Array:
         z = normal(seed, (len(y), self.dim), dtype=np.float64)

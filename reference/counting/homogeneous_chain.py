@@ -19,7 +19,7 @@ from core.checks import categories, float_dtype, number, some, whole
 from core.model import Described, draws
 from core.operation import operation
 from core.random import uniform
-from reference.counting.frequencies import draw, fitted, log_frequencies
+from reference.counting.frequencies import draw, fitted, log_frequencies, mergeable
 
 
 class HomogeneousChain(Described):
@@ -60,6 +60,13 @@ class HomogeneousChain(Described):
         x = categories(x, self.dim, self.levels)
         np.add.at(self.first, x[:, 0], 1)
         np.add.at(self.transitions, (x[:, :-1], x[:, 1:]), 1)
+        return self
+
+    def merge(self, other: HomogeneousChain) -> HomogeneousChain:
+        """Add the counts of another chain of the same form: the chain of both data."""
+        mergeable(self, other, "dim", "levels")
+        self.first += other.first
+        self.transitions += other.transitions
         return self
 
     def log_prob(self, x: Array) -> Array:

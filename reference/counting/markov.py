@@ -23,7 +23,7 @@ from core.checks import categories, float_dtype, number, some, whole
 from core.errors import InputError
 from core.model import Described, draws
 from core.random import uniform
-from reference.counting.frequencies import MOST_CELLS, draw, fitted, log_frequencies
+from reference.counting.frequencies import MOST_CELLS, draw, fitted, log_frequencies, mergeable
 
 
 def num_parameters(dim: int, order: int, levels: int = 2) -> int:
@@ -89,6 +89,13 @@ class MarkovTable(Described):
         x = categories(x, self.dim, self.levels)
         for table, c, x_j in zip(self.counts, self._contexts(x), x.T, strict=True):
             np.add.at(table, (c, x_j), 1)
+        return self
+
+    def merge(self, other: MarkovTable) -> MarkovTable:
+        """Add the counts of another chain of the same form: the chain of both data."""
+        mergeable(self, other, "dim", "order", "levels")
+        for table, counts in zip(self.counts, other.counts, strict=True):
+            table += counts
         return self
 
     def log_prob(self, x: Array) -> Array:

@@ -24,7 +24,14 @@ from core.errors import InputError
 from core.functional import logsumexp
 from core.model import Described, draws
 from core.random import uniform
-from reference.counting.frequencies import draw, fitted, log_frequencies, log_posterior, weighed
+from reference.counting.frequencies import (
+    draw,
+    fitted,
+    log_frequencies,
+    log_posterior,
+    mergeable,
+    weighed,
+)
 
 
 class NaiveBayes(Described):
@@ -35,6 +42,7 @@ class NaiveBayes(Described):
     float64. InputError for data, labels or arguments that don't fit.
     """
 
+    _form: tuple[str, ...] = ()  # what merging models agree in, beside dim and classes
     class_counts: Array  # (classes,) int64; float64 once weights were given
 
     # What the kinds add
@@ -42,6 +50,7 @@ class NaiveBayes(Described):
     _read: Callable[[Array], Array]  # x checked, in the dtype that is counted
     _zeros: Callable[[], None]  # statistics of no data
     _count: Callable[[Array, Array, Array], None]  # x, y, weights added to the statistics
+    _add_statistics: Callable[[Any], None]  # those of another model, before its class_counts
     _draw: Callable[[Array, int], Array]  # y (n,), seed → x (n, dim)
     _free: Callable[[], int]  # free parameters of p(x | y)
 
@@ -75,6 +84,13 @@ class NaiveBayes(Described):
         added = np.zeros(self.classes, w.dtype)
         np.add.at(added, y, w)
         self.class_counts = self.class_counts + added
+        return self
+
+    def merge(self, other: NaiveBayes) -> Any:
+        """Add what another model of the same form has counted: the model of both data."""
+        mergeable(self, other, "dim", "classes", *self._form)
+        self._add_statistics(other)
+        self.class_counts = self.class_counts + other.class_counts
         return self
 
     def log_prior(self) -> Array:
@@ -172,6 +188,9 @@ class BernoulliNaiveBayes(NaiveBayes):
         added = np.zeros(self.counts.shape, w.dtype)
         np.add.at(added, y, w[:, None] * x.astype(w.dtype))
         self.counts = self.counts + added
+
+    def _add_statistics(self, other: BernoulliNaiveBayes) -> None:
+        self.counts = self.counts + other.counts
 
     def _free(self) -> int:
         return self.classes * self.dim

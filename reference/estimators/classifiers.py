@@ -16,7 +16,7 @@ from reference.counting.categorical_naive_bayes import CategoricalNaiveBayes
 from reference.counting.gaussian_naive_bayes import GaussianNaiveBayes
 from reference.counting.logistic_regression import LogisticRegression
 from reference.counting.naive_bayes import BernoulliNaiveBayes
-from reference.estimators.shared import counted, seed_of
+from reference.estimators.shared import agree, counted, seed_of
 
 
 class _Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -85,6 +85,18 @@ class _NaiveBayes(_Classifier):
             self.classes_ = np.unique(classes)
             self.model_ = self._model(X)
         self.model_.partial_fit(X, self._index(y), weights=weights)
+        return self
+
+    def merge(self, other: Any) -> Self:
+        """Add what another one has counted, of the same classes: the model of both data."""
+        check_is_fitted(self)
+        agree(self, other)
+        if not np.array_equal(self.classes_, other.classes_):
+            raise InputError(
+                f"other must know the classes {list(self.classes_)}, got {list(other.classes_)}; "
+                "partial_fit(…, classes=…) has them all in each part"
+            )
+        self.model_.merge(other.model_)
         return self
 
     def score_samples(self, X: Array) -> Array:

@@ -17,7 +17,7 @@ from core.data import Dataset, Split
 from core.learners import GradientLearner, TrainSettings
 from core.train import fit
 from reference.counting.histogram import Histogram
-from reference.estimators.shared import counted, seed_of
+from reference.estimators.shared import agree, counted, seed_of
 from reference.flows.real_nvp import RealNVP
 from reference.latent.bernoulli_mixture import BernoulliMixture
 from reference.latent.gaussian_mixture import GaussianMixture
@@ -89,6 +89,13 @@ class HistogramDensity(_Density):
         if first:
             self.model_ = self._model(len(X), X.shape[1])
         self.model_.partial_fit(X, weights=weights)
+        return self
+
+    def merge(self, other: Any) -> Self:
+        """Add what another one has counted in the same cells: the histogram of both data."""
+        check_is_fitted(self)
+        agree(self, other)
+        self.model_.merge(other.model_)
         return self
 
     def _model(self, n: float, dim: int) -> Histogram:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from core import Array
 from core.errors import InputError
@@ -15,6 +16,17 @@ from reference.counting.frequencies import weighed
 def seed_of(random_state: Any) -> int:
     """A seed of ours from whatever scikit-learn takes for one."""
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def agree(one: Any, other: Any) -> None:
+    """InputError unless other is a fitted estimator of the same class and number of features."""
+    if type(other) is not type(one):
+        raise InputError(f"other must be a {type(one).__name__}, got {type(other).__name__}")
+    check_is_fitted(other)
+    if other.n_features_in_ != one.n_features_in_:
+        raise InputError(
+            f"other must have {one.n_features_in_} features, got {other.n_features_in_}"
+        )
 
 
 def counted(sample_weight: Any, *arrays: Array) -> tuple[list[Array], Array | None]:

@@ -20,6 +20,7 @@ from tests.laws import (
     arguments,
     autoregressive,
     classifiers,
+    counting,
     everything,
     explicit,
     flows,
@@ -140,6 +141,36 @@ def writes_with_the_next_variable_in_sight(model):
         return np.roll(2 * np.asarray(x) - 1, -1, axis=1)
 
     return _replace(model, "conditionals", lambda f: lambda x: f(x) + 2 * ahead(x))
+
+
+def _with(model, **methods):
+    model.__class__ = type(type(model).__name__, (type(model),), methods)
+    return model
+
+
+@breaks(counting.parts_merge_into_the_whole, "histogram", "markov-table", "homogeneous-chain")
+@breaks(counting.parts_merge_into_the_whole, "naive-bayes", "kernel-naive-bayes")
+def keeps_only_itself(model):
+    return _with(model, merge=lambda self, other: self)
+
+
+@breaks(counting.parts_merge_into_the_whole, "gaussian-naive-bayes", "shared-variance-naive-bayes")
+def averages_the_variances_of_the_parts(model):
+    def merge(self, other):
+        squares = self.squares + other.squares
+        type(self).__mro__[1].merge(self, other)
+        self.squares = squares
+        return self
+
+    return _with(model, merge=merge)
+
+
+@breaks(counting.parts_merge_into_the_whole, "categorical-naive-bayes", "histogram")
+def forgets_what_came_before(model):
+    def partial_fit(self, x, y=None):
+        return self.fit(x, y)
+
+    return _with(model, partial_fit=partial_fit)
 
 
 @breaks(explicit.loss_is_negative_log_prob, "nade", "real-nvp")

@@ -194,6 +194,57 @@ def test_parts_give_the_model_of_the_whole(cls, cut, seed):
     np.testing.assert_allclose(parts.predict_proba(x), whole.predict_proba(x), atol=1e-6)
 
 
+def merges(make, cut, seed):
+    x, y = DIGITS.data[:300], DIGITS.target[:300]
+    order = np.random.default_rng(seed).permutation(np.arange(20, 300))
+    first, second = np.append(np.arange(10), order[:cut]), np.append(np.arange(10, 20), order[cut:])
+    x = x[:, [10, 20, 36]]
+    one, other = (make().fit(x[i], y[i]) for i in (first, second))
+    np.testing.assert_allclose(scores(one.merge(other), x), scores(make().fit(x, y), x), rtol=1e-7)
+
+
+MERGED = {
+    "gaussian": GaussianNaiveBayesClassifier,
+    "bernoulli": BernoulliNaiveBayesClassifier,
+    "categorical": lambda: CategoricalNaiveBayesClassifier(levels=17),
+    "histogram": lambda: HistogramDensity(bins=4, low=0, high=16, alpha=1.0),
+}
+
+
+@pytest.mark.parametrize("make", MERGED.values(), ids=MERGED)
+@given(cut=st.integers(1, 279), seed=st.integers(0, 99))
+def test_parts_merge_into_the_model_of_the_whole(make, cut, seed):
+    merges(make, cut, seed)
+
+
+class MergesWithNobody(GaussianNaiveBayesClassifier):
+    def merge(self, other):
+        return self
+
+
+def test_a_merge_that_loses_a_part_is_noticed():
+    with pytest.raises(AssertionError):
+        merges(MergesWithNobody, 100, 0)
+
+
+def test_only_like_merges_with_like():
+    x, y = DIGITS.data[:100], DIGITS.target[:100]
+    gaussian, levels = GaussianNaiveBayesClassifier, CategoricalNaiveBayesClassifier
+    for one, other, told in (
+        (gaussian().fit(x, y), gaussian().fit(x[y < 9], y[y < 9]), "other must know the classes"),
+        (gaussian().fit(x, y), gaussian().fit(x[:, 1:], y), "other must have 64 features, got 63"),
+        (gaussian().fit(x, y), levels().fit(x, y), "other must be a GaussianNaive"),
+        (levels(levels=17).fit(x, y), levels(levels=18).fit(x, y), "other must have levels = 17"),
+        (
+            HistogramDensity(bins=2).fit(x[:, :2]),
+            HistogramDensity(bins=3).fit(x[:, :2]),
+            "other must be a histogram with equal edges",
+        ),
+    ):
+        with pytest.raises(ValueError, match=told):
+            one.merge(other)
+
+
 def test_parts_need_what_they_cannot_know():
     x, y = DIGITS.data[:20], DIGITS.target[:20]
     with pytest.raises(ValueError, match="classes must be given with the first"):

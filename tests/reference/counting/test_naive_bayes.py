@@ -249,6 +249,34 @@ def test_kernel_features_agree_with_scikit_learn():
         np.testing.assert_allclose(model.log_likelihood(points)[:, c], sum(columns), rtol=1e-8)
 
 
+def follows_silvermans_rule(model, x, y):
+    for c in range(CLASSES):
+        own = x[y == c]
+        spread = np.minimum(own.std(axis=0), stats.iqr(own, axis=0) / 1.34)
+        np.testing.assert_allclose(model.widths()[c], 0.9 * spread * len(own) ** -0.2, rtol=1e-12)
+
+
+def test_bandwidths_are_silvermans_of_class_and_column():
+    x, y = real()
+    x[y == 1] **= 3  # heavy tails, where the quartiles decide
+    follows_silvermans_rule(kernel().fit(x, y), x, y)
+    for broken in (kernel(bandwidth=1.0).fit(x, y), kernel().fit(x, np.roll(y, 1))):
+        with pytest.raises(AssertionError):
+            follows_silvermans_rule(broken, x, y)
+
+
+def test_a_column_that_is_constant_takes_the_bandwidth_of_all_classes():
+    x, y = real(60)
+    x[y == 0, 0], x[:, 1] = 3.0, 7.0
+    x[y == 2, 2] = np.repeat([0.0, 1.0], [(y == 2).sum() - 2, 2])  # quartiles that are equal
+    h = kernel().fit(x, y).widths()
+    of_all = kernel().fit(x, np.zeros_like(y)).widths()[0]
+    assert h[0, 0] == of_all[0]
+    np.testing.assert_array_equal(h[:, 1], 1.0)
+    sigma = x[y == 2, 2].std()
+    np.testing.assert_allclose(h[2, 2], 0.9 * sigma * (y == 2).sum() ** -0.2)
+
+
 # What independence costs
 
 

@@ -50,6 +50,7 @@ def check_units(make: Any, seed: int, powers: list[float], offsets: list[float])
 KINDS = {
     "gaussian": lambda: GaussianNaiveBayes(DIM, CLASSES, variance_smoothing=1e-3),
     "shared variance": lambda: SharedVarianceNaiveBayes(DIM, CLASSES),
+    "kernel": lambda: KernelNaiveBayes(DIM, CLASSES, 60),
     "logistic": lambda: LogisticRegression(DIM, CLASSES),
 }
 
@@ -142,7 +143,14 @@ class SolvesAsItComes(LogisticRegression):
         return self
 
 
-@pytest.mark.parametrize("broken", [SmoothsByTheLargest, SolvesAsItComes])
+class BumpsOfWidthOne(KernelNaiveBayes):
+    """The same bump whatever the unit."""
+
+    def __init__(self, dim, classes):
+        super().__init__(dim, classes, 60, bandwidth=1.0)
+
+
+@pytest.mark.parametrize("broken", [SmoothsByTheLargest, SolvesAsItComes, BumpsOfWidthOne])
 def test_a_fit_that_knows_units_is_noticed(broken):
     check_units(lambda: broken(DIM, CLASSES), 0, [0.0] * DIM, [0.0] * DIM)
     with pytest.raises(AssertionError):
