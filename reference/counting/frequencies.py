@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,19 @@ def mergeable(model: Any, other: Any, *settings: str) -> None:
         mine, theirs = getattr(model, name), getattr(other, name)
         if mine != theirs:
             raise InputError(f"other must have {name} = {mine}, got {theirs}")
+
+
+def class_priors(priors: Sequence[float] | None, classes: int) -> Array:
+    """p(y) as given (classes,), or None. InputError unless positive numbers with sum 1."""
+    if priors is None:
+        return None
+    try:
+        p = np.asarray(priors, np.float64)
+    except (TypeError, ValueError):
+        p = np.zeros(0)
+    if p.shape != (classes,) or not (p > 0).all() or not math.isclose(p.sum(), 1, rel_tol=1e-9):
+        raise InputError(f"priors must be {classes} positive numbers with sum 1, got {priors!r}")
+    return p
 
 
 def weighed(weights: Any, n: int) -> Array:

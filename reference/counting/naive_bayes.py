@@ -12,7 +12,6 @@ Maron 1961; lecture 004. MISSION rows H3, H4.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from core.functional import logsumexp
 from core.model import Described, draws
 from core.random import uniform
 from reference.counting.frequencies import (
+    class_priors,
     draw,
     fitted,
     log_frequencies,
@@ -56,7 +56,7 @@ class NaiveBayes(Described):
 
     def __init__(self, dim: int, classes: int, priors: Sequence[float] | None, dtype: Any) -> None:
         self.dim, self.classes = whole("dim", dim, 1), whole("classes", classes, 1)
-        self.priors, self.dtype = _priors(priors, self.classes), float_dtype(dtype)
+        self.priors, self.dtype = class_priors(priors, self.classes), float_dtype(dtype)
         self._forget()
 
     @property
@@ -135,18 +135,6 @@ class NaiveBayes(Described):
     def _forget(self) -> None:
         self.class_counts = np.zeros(self.classes, np.int64)
         self._zeros()
-
-
-def _priors(priors: Sequence[float] | None, classes: int) -> Array:
-    if priors is None:
-        return None
-    try:
-        p = np.asarray(priors, np.float64)
-    except (TypeError, ValueError):
-        p = np.zeros(0)
-    if p.shape != (classes,) or not (p > 0).all() or not math.isclose(p.sum(), 1, rel_tol=1e-9):
-        raise InputError(f"priors must be {classes} positive numbers with sum 1, got {priors!r}")
-    return p
 
 
 class BernoulliNaiveBayes(NaiveBayes):

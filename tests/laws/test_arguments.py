@@ -45,6 +45,7 @@ NAMED: dict[str, tuple[Any, ...]] = {
     "std": (0, -1.0, *BAD[float]),
     "penalty": tuple(bad for bad in BAD[str] if bad is not None),
     "priors": ([1.0], [0.5, 0.6, 0.7], [-1.0, 1.0, 1.0], [math.nan, 0.5, 0.5], 3, "abc"),
+    "bandwidth": (0, -1.0, math.nan, math.inf, True, "3", [1]),
     "bins": (0, -1, 2.5, True, "3", [1], [0, 2], [2.5, 2]),
     "low": ("a", math.nan, True, [0.0], 4.0),
     "high": ("a", math.inf, True, [0.0]),
