@@ -71,7 +71,7 @@ def kept_entry(job: Job, folder: Path) -> Entry | None:
 
 SHOW = (
     *("cards", "figures", "report", "tables", "words"),
-    *("cli", "commands", "printing", "progress", "reproducing", "saving"),
+    *("cli", "commands", "printing", "progress", "reproducing", "saving", "texts"),
 )
 """Files of this folder that no result depends on."""
 
