@@ -104,7 +104,7 @@ ROWS = [
               "width": 4},
         arguments=shape_and_palette,
         demos=(Demo("digits", {"layers": 3, "width": 48},
-                    {**ADAMW_32, "epochs": 30, "lr": 0.003, "weight_decay": 0.1, "warmup": 100,
+                    {**ADAMW_32, "epochs": 20, "lr": 0.003, "weight_decay": 0.1, "warmup": 100,
                      "ema_decay": 0.99}, full=True),),
         shape="image",
     ),
