@@ -9,6 +9,7 @@ from reference.estimators.classifiers import (
     BernoulliNaiveBayesClassifier,
     CategoricalNaiveBayesClassifier,
     GaussianNaiveBayesClassifier,
+    KernelNaiveBayesClassifier,
     LogisticRegressionClassifier,
 )
 from reference.estimators.densities import (
@@ -25,6 +26,7 @@ __all__ = [
     "GaussianMixtureDensity",
     "GaussianNaiveBayesClassifier",
     "HistogramDensity",
+    "KernelNaiveBayesClassifier",
     "LogisticRegressionClassifier",
     "RealNVPDensity",
 ]

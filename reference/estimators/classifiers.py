@@ -1,4 +1,4 @@
-"""Classifiers: naive Bayes of three kinds, which know p(x) too, and logistic regression."""
+"""Classifiers: naive Bayes of four kinds, which know p(x) too, and logistic regression."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from core.checks import number
 from core.errors import InputError
 from reference.counting.categorical_naive_bayes import CategoricalNaiveBayes
 from reference.counting.gaussian_naive_bayes import GaussianNaiveBayes
+from reference.counting.kernel_naive_bayes import KernelNaiveBayes
 from reference.counting.logistic_regression import LogisticRegression
 from reference.counting.naive_bayes import BernoulliNaiveBayes
 from reference.estimators.shared import agree, counted, seed_of
@@ -61,11 +62,10 @@ class _Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return X.shape[1], len(self.classes_)
 
 
-class _NaiveBayes(_Classifier):
-    """What is learned by counting: in parts, and with weights."""
+class _Generative(_Classifier):
+    """What knows p(x | y): it is learned by counting, in parts, and has new rows."""
 
-    def fit(self, X: Array, y: Any, sample_weight: Any = None) -> Self:
-        """Count X and y, each row once or as often as its weight says (any number ≥ 0)."""
+    def _learn(self, X: Array, y: Any, sample_weight: Any = None) -> Self:
         X, y = self._learnable(X, y)
         (X, y), weights = counted(sample_weight, X, y)
         self.classes_, index = np.unique(y, return_inverse=True)
@@ -73,8 +73,7 @@ class _NaiveBayes(_Classifier):
         self.model_ = self._model(X).fit(X, index, weights=weights)
         return self
 
-    def partial_fit(self, X: Array, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Count X and y on top of what was counted. classes: all there are, for the first call."""
+    def _learn_more(self, X: Array, y: Any, classes: Any, sample_weight: Any = None) -> Self:
         first = not hasattr(self, "model_")
         X, y = self._learnable(X, y, reset=first)
         if first and classes is None:
@@ -83,9 +82,14 @@ class _NaiveBayes(_Classifier):
         X = self._read(X)
         if first:
             self.classes_ = np.unique(classes)
-            self.model_ = self._model(X)
-        self.model_.partial_fit(X, self._index(y), weights=weights)
+        index = self._index(y)
+        self.model_ = self._model(X) if first else self._with_room(len(X))
+        self.model_.partial_fit(X, index, weights=weights)
         return self
+
+    def _with_room(self, n: int) -> Any:
+        """The model, able to count n more rows."""
+        return self.model_
 
     def merge(self, other: Any) -> Self:
         """Add what another one has counted, of the same classes: the model of both data."""
@@ -96,6 +100,7 @@ class _NaiveBayes(_Classifier):
                 f"other must know the classes {list(self.classes_)}, got {list(other.classes_)}; "
                 "partial_fit(…, classes=…) has them all in each part"
             )
+        self.model_ = self._with_room(int(other.model_.class_counts.sum()))
         self.model_.merge(other.model_)
         return self
 
@@ -108,6 +113,18 @@ class _NaiveBayes(_Classifier):
         check_is_fitted(self)
         index = None if y is None else self._index(y)
         return self.model_.sample(n_samples, seed=seed_of(self.random_state), y=index)
+
+
+class _NaiveBayes(_Generative):
+    """Whose counts may be any numbers."""
+
+    def fit(self, X: Array, y: Any, sample_weight: Any = None) -> Self:
+        """Count X and y, each row once or as often as its weight says (any number ≥ 0)."""
+        return self._learn(X, y, sample_weight)
+
+    def partial_fit(self, X: Array, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Count X and y on top of what was counted. classes: all there are, for the first call."""
+        return self._learn_more(X, y, classes, sample_weight)
 
 
 class GaussianNaiveBayesClassifier(_NaiveBayes):
@@ -192,6 +209,46 @@ class CategoricalNaiveBayesClassifier(_NaiveBayes):
         if (X < 0).any():
             raise ValueError(f"Negative values in data passed to {type(self).__name__}")
         return np.floor(X.astype(np.float64))
+
+
+class KernelNaiveBayesClassifier(_Generative):
+    """`reference.counting.kernel_naive_bayes.KernelNaiveBayes`; arguments as there.
+
+    It keeps every row that it has seen.
+    """
+
+    def __init__(
+        self, *, bandwidth: float | None = None, priors: Any = None, random_state: Any = None
+    ) -> None:
+        self.bandwidth = bandwidth
+        self.priors = priors
+        self.random_state = random_state
+
+    def fit(self, X: Array, y: Any) -> Self:
+        """Keep X and y."""
+        return self._learn(X, y)
+
+    def partial_fit(self, X: Array, y: Any, classes: Any = None) -> Self:
+        """Keep X and y too. classes: all there are, for the first call."""
+        return self._learn_more(X, y, classes)
+
+    def _model(self, X: Array) -> KernelNaiveBayes:
+        return self._of_size(X.shape[1], len(X))
+
+    def _with_room(self, n: int) -> KernelNaiveBayes:
+        kept = int(self.model_.class_counts.sum())
+        roomy: KernelNaiveBayes = self._of_size(self.model_.dim, kept + n).merge(self.model_)
+        return roomy
+
+    def _of_size(self, dim: int, examples: int) -> KernelNaiveBayes:
+        return KernelNaiveBayes(
+            dim,
+            len(self.classes_),
+            examples,
+            bandwidth=self.bandwidth,
+            priors=self.priors,
+            dtype=np.float64,
+        )
 
 
 class LogisticRegressionClassifier(_Classifier):

@@ -27,6 +27,7 @@ from reference.estimators import (
     GaussianMixtureDensity,
     GaussianNaiveBayesClassifier,
     HistogramDensity,
+    KernelNaiveBayesClassifier,
     LogisticRegressionClassifier,
     RealNVPDensity,
 )
@@ -37,7 +38,7 @@ COUNTING = [
     BernoulliNaiveBayesClassifier,
     CategoricalNaiveBayesClassifier,
 ]
-CLASSIFIERS = [*COUNTING, LogisticRegressionClassifier]
+CLASSIFIERS = [*COUNTING, KernelNaiveBayesClassifier, LogisticRegressionClassifier]
 ALL = [
     *(cls() for cls in CLASSIFIERS),
     BernoulliMixtureDensity(),
@@ -206,9 +207,22 @@ def merges(make, cut, seed):
 MERGED = {
     "gaussian": GaussianNaiveBayesClassifier,
     "bernoulli": BernoulliNaiveBayesClassifier,
+    "kernel": KernelNaiveBayesClassifier,
     "categorical": lambda: CategoricalNaiveBayesClassifier(levels=17),
     "histogram": lambda: HistogramDensity(bins=4, low=0, high=16, alpha=1.0),
 }
+
+
+def test_bumps_come_in_parts_and_by_class():
+    x, y = DIGITS.data[:200, 10:14], NAMES[DIGITS.target[:200]]
+    whole, parts = KernelNaiveBayesClassifier().fit(x, y), KernelNaiveBayesClassifier()
+    for piece in (slice(30), slice(30, 130), slice(130, None)):
+        parts.partial_fit(x[piece], y[piece], classes=NAMES)
+    np.testing.assert_allclose(parts.predict_proba(x), whole.predict_proba(x), rtol=1e-9)
+    drawn, sevens = whole.set_params(random_state=0).sample(4000, y="seven"), x[y == "seven"]
+    off = drawn.mean(axis=0) - sevens.mean(axis=0)
+    assert (np.abs(off) <= 5 * drawn.std(axis=0) / np.sqrt(4000)).all()
+    assert (np.abs(off) < np.abs(drawn.mean(axis=0) - x[y != "seven"].mean(axis=0))).any()
 
 
 @pytest.mark.parametrize("make", MERGED.values(), ids=MERGED)
