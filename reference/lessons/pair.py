@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from reference.lessons import Fact, above, below, note
 from reference.lessons._picture import ACCENT, INK, PAPER, panels
 
 DIM, SIZES, SETS = 10, (20, 40, 80, 160, 300, 2000), 10
-DIGIT_SIZES, DIGIT_SETS = (20, 40, 70, 100, 200, 400), 5
+DIGIT_SIZES, DIGIT_SETS = (20, 50, 100, 200, 400), 8
 SHARED = 0.5  # of the variance, by all features, where they depend
 
 
@@ -174,12 +175,8 @@ def facts(result: Result) -> list[Fact]:
         below("… the twin less the best line's", false.twin[-1] - _known(false), 0.003),
         above(f"digits, n = {DIGIT_SIZES[0]}: ahead by", digits.gaps[0], 0.0),
         below(f"… n = {DIGIT_SIZES[-1]}: by", digits.gaps[-1], 0.0),
-        Fact(
-            "… the last n at which naive Bayes leads",
-            str(last := _last_lead(digits)),
-            "in 40 … 200",
-            40 <= last <= 200,
-        ),
+        above("… they cross at n", crossing(digits), 30.0),
+        below("… and", crossing(digits), 200.0),
     ]
 
 
@@ -188,8 +185,12 @@ def _known(curves: Curves) -> float:
     return curves.best
 
 
-def _last_lead(curves: Curves) -> int:
-    return max((n for n, gap in zip(curves.sizes, curves.gaps, strict=True) if gap > 0), default=0)
+def crossing(curves: Curves) -> float:
+    """The n at which naive Bayes is overtaken, between two sizes by interpolation in ln n."""
+    steps = pairwise(zip(np.log(curves.sizes).tolist(), curves.gaps, strict=True))
+    falls = ((a, one, b, other) for (a, one), (b, other) in steps if one > 0 >= other)
+    a, one, b, other = next(falls, (0.0, 1.0, math.inf, 0.0))
+    return math.exp(a + (b - a) * one / (one - other))
 
 
 def picture(result: Result) -> bytes:
@@ -202,6 +203,8 @@ def picture(result: Result) -> bytes:
             if curves.best is not None:
                 axes.axhline(curves.best, color=PAPER, linestyle="--", label="best line")
             axes.set(xscale="log", xlabel="training examples", ylabel="error", title=title)
+            axes.set_xticks(curves.sizes, curves.sizes)
+            axes.minorticks_off()
             axes.legend(frameon=False)
 
         return draw
