@@ -150,10 +150,11 @@ def _marked(
         backward = _marked(_gradient(definition, signature, arrays))
     first = list(signature.parameters)[:arrays]
 
-    def here() -> Twin:
+    def here() -> Twin | None:
+        """The twin that runs here and now; None: the definition does."""
         chosen = _chosen.get()
         if chosen is None or (arrays is not None and not _has_twin(key, chosen[0])):
-            return definition
+            return None
         twin = twin_of(key, chosen[0])
         chosen[1].add(key)
         return twin
@@ -161,7 +162,7 @@ def _marked(
     @wraps(definition)
     def run(*args: Any, **kwargs: Any) -> Any:
         twin = here()
-        if twin is definition:
+        if twin is None:
             return definition(*args, **kwargs)
         if not any(isinstance(a, Tensor) for a in (*args, *kwargs.values())):
             return twin(*args, **kwargs)
@@ -194,7 +195,7 @@ def chosen(marked: Any) -> Twin:
     >>> chosen(uniform) is uniform.definition
     True
     """
-    found: Twin = marked.chosen()
+    found: Twin = marked.chosen() or marked.definition
     return found
 
 

@@ -37,8 +37,8 @@ class KernelNaiveBayes(NaiveBayes):
     for each class and variable, and where a class has one value only, that of all classes (of 1, if
     these have no other). The rest as in NaiveBayes.
 
-    >>> x, y = np.array([[0.0], [1.0], [5.0]]), np.array([0, 0, 1])
-    >>> model = KernelNaiveBayes(1, 2, examples=3).fit(x, y)
+    >>> x, y = np.array([[0.0], [1.0], [5.0], [6.0]]), np.array([0, 0, 1, 1])
+    >>> model = KernelNaiveBayes(1, 2, examples=4).fit(x, y)
     >>> model.predict(np.array([[2.0], [4.0]]))
     array([0, 1])
     """

@@ -166,7 +166,7 @@ def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """
     B, Q, own = shape[0], shape[-1], math.prod(shape[1:-1])
     samples = max(1, min(B, _PIECE // max(own * Q, 1)))
-    queries = Q if samples > 1 else max(1, min(Q, _PIECE // max(own, 1)))
+    queries = max(1, Q if samples > 1 else min(Q, _PIECE // max(own, 1)))
     for b in range(0, B, samples):
         for i in range(0, Q, queries):
             yield slice(b, b + samples), slice(i, i + queries)

@@ -28,6 +28,10 @@ PAGE = (ROOT / "docs/your-kernel.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.S)
 COMMANDS = re.findall(r"^\$ genzoo (.*)$\n((?:(?!\$ )(?!```).*\n)*)", PAGE, re.M)
 
+DRAWN = re.compile(
+    r"in call \d+|array\([^)]*\)|\.call\(.*\)|got \S+, the definition has [^;]*;[^,]*"
+)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -65,8 +69,9 @@ def test_the_page_says_what_its_commands_say(folder: Path, command: str, said: s
         pytest.importorskip("torch")
     found = run(folder, "-m", "reference", *shlex.split(command))
     if command.startswith("check"):
-        found, said = (re.sub(r"in call \d+", "in call n", x.rstrip()) for x in (found, said))
-        assert found == said, "hypothesis draws other calls where there are other modules"
+        # Hypothesis takes constants from the modules around: which smallest call it ends at varies.
+        found, said = (DRAWN.sub("…", x.rstrip()) for x in (found, said))
+        assert found == said
         return
     names = re.findall(r"^  (\S+) ", said, re.M)
     assert found.splitlines()[0] == said.splitlines()[0]

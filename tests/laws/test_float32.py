@@ -11,8 +11,8 @@ import pytest
 from core import Tensor
 from core.optim import Adam
 from core.random import Generator
-from core.rows import differentiable
 from core.state import parameters
+from core.tensor import JointRow
 from reference import MODELS
 from tests.laws.subject import examples, objectives
 from tests.reference.layers.cases import CASES
@@ -56,14 +56,9 @@ def test_layers(name):
         assert not learned or not widened(seen)
 
 
-@differentiable(lambda g, z, x: g * np.float64(2))
-def forgets_the_dtype(x):
-    return 2 * x
-
-
 def in_place_at_the_end(x):
-    """Its float64 gradient comes last, and is added to a float32 one in place."""
-    doubled = forgets_the_dtype(x)
+    """A float64 gradient that comes last, and is added to a float32 one in place."""
+    doubled = JointRow("doubled", lambda x: 2 * x, lambda g, z, x: (g * np.float64(2),))(x)
     return np.sum(doubled) + np.sum(x * x) + np.sum(x * x)
 
 

@@ -16,7 +16,8 @@ seeds = st.integers(0, 10_000)
 
 def data(seed=0, n=80, dim=4):
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, dim)) @ rng.normal(size=(dim, dim)) + rng.normal(size=dim)
+    x = rng.normal(size=(n, dim)) @ rng.normal(size=(dim, dim)) + rng.normal(size=dim)
+    return x + 0.1 * rng.normal(size=x.shape)  # no direction without noise: nothing to amplify
 
 
 class DividesByOneLess(PPCA):
