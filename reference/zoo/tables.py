@@ -10,8 +10,6 @@ from typing import Any
 from reference.zoo import figures
 from reference.zoo.words import Entry, data_title, integer, number, p_value, plus_minus
 
-_UNITS = {True: "image", False: "point"}
-
 
 def likelihood_tables(results: Mapping[str, Any]) -> str:
     """A table for every data set, the best model first."""
@@ -33,7 +31,7 @@ def _groups(entries: Iterable[Entry], domain: str) -> list[list[Entry]]:
 
 def _likelihood_table(entries: Sequence[Entry], baselines: Sequence[Entry]) -> str:
     first = entries[0]
-    unit = _UNITS[bool(first.get("image"))]
+    unit = "image" if first.get("image") else "text" if first["scored_as"] == "text" else "point"
     rows = sorted([*entries, *baselines], key=_rank)
     low, high = _span(rows)
     gap, bits = any("gap" in r for r in rows), any("bits_per_dim" in r for r in rows)
@@ -58,7 +56,7 @@ def _likelihood_table(entries: Sequence[Entry], baselines: Sequence[Entry]) -> s
         notes.append(f"Bounds are estimated on the first {integer(min(fewer))} of them.")
     if gap:
         notes.append(
-            "The gap is the mean of log p_true − log p_model on the same points, "
+            f"The gap is the mean of log p_true − log p_model on the same {unit}s, "
             "so its error is far smaller than that of either."
         )
     return _table(data_title(first, "scored_as"), head, body, " ".join(notes))
