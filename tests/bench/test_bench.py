@@ -818,7 +818,7 @@ def test_the_readme_shows_the_committed_results():
 
 
 def test_an_edited_figure_is_found_and_mended(tmp_path: Path):
-    text = readme.section([read_json(path) for path in readme.RESULTS])
+    text = readme.text()
     original = (ROOT / "README.md").read_text()
     copy = tmp_path / "README.md"
     copy.write_text(original.replace("one thread / two threads", "one thread / three threads"))
