@@ -11,17 +11,10 @@ costs nothing. It is MAF with the two directions exchanged: read `maf` first. MI
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from core import Array
-from core.checks import float_dtype, whole
-from core.checks import sizes as widths
-from core.random import Generator
-from reference.flows.flow import Flow
-from reference.flows.maf import MaskedAffine
+from reference.flows.maf import MAF, MaskedAffine
 
 
 class Inverted:
@@ -39,32 +32,18 @@ class Inverted:
         return self.bijection.forward(y)
 
 
-class IAF(Flow):
+class IAF(MAF):
     """Density of x (B, dim), any reals, as `layers` inverse autoregressive maps.
 
-    hidden: widths of each masked network.
+    Arguments as of `MAF`.
 
+    >>> import numpy as np
     >>> model = IAF(2, layers=2, hidden=[8])
     >>> model.sample(3, seed=0).shape, model.log_prob(np.zeros((1, 2))).shape
     ((3, 2), (1,))
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        layers: int = 8,
-        hidden: Sequence[int] = (64, 64),
-        seed: int = 0,
-        dtype: Any = np.float32,
-    ) -> None:
-        self.dim, self.dtype = whole("dim", dim, 1), float_dtype(dtype)
-        self.layers, self.hidden = whole("layers", layers, 1), widths("hidden", hidden)
-        rng = Generator(seed, stream="init")
-        orders = [np.arange(dim)[:: 1 if k % 2 == 0 else -1] for k in range(layers)]
-        self.maps = [Inverted(MaskedAffine(o, self.hidden, rng, self.dtype)) for o in orders]
-
     @property
-    def bijections(self) -> list[Inverted]:
-        """From noise to data."""
-        return self.maps
+    def bijections(self) -> list[Any]:
+        """From noise to data: MAF's, each turned round."""
+        return [Inverted(model) for model in self.models]

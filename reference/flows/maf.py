@@ -89,6 +89,6 @@ class MAF(Flow):
         self.models = [MaskedAffine(order, self.hidden, rng, self.dtype) for order in orders]
 
     @property
-    def bijections(self) -> list[MaskedAffine]:
+    def bijections(self) -> list[Any]:
         """From noise to data."""
         return self.models
