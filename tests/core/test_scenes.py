@@ -79,6 +79,16 @@ def test_another_scene_does_not_fulfil_a_caption(change):
     assert found >= 20
 
 
+@given(seeds, st.sampled_from(sorted(RELATIONS)))
+def test_a_stated_relation_is_clear(seed, relation):
+    """Also where one thing begins high up, to sink: along its axis things are farthest apart."""
+    phrases = scenes.parse(f"a red cube moving down {relation} a blue sphere")
+    for d in -np.diff(scenes.fulfilling(phrases, 20, seed=seed).position, axis=1)[:, 0]:
+        axis, sign = RELATIONS[relation]
+        assert sign * d[axis] > 0.2
+        assert sign * d[axis] > 1.499 * np.abs(np.delete(d, axis)).max()
+
+
 @given(seeds, st.integers(1, 20))
 def test_a_scene_depends_on_its_number_alone(seed, n):
     few, many = scenes.draw(n, seed=seed), scenes.draw(n + 7, seed=seed)

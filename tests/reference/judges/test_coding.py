@@ -48,6 +48,12 @@ def test_lossless_and_within_two_bits(made):
     assert bits - 1e-6 <= len(code) <= bits + 2 + 1e-6
 
 
+def test_the_hardly_possible_has_a_code_as_well():
+    """Below the grid of probabilities, where rounding would make it impossible."""
+    rare = lambda _: np.array([1 - 1e-20, 1e-20])  # noqa: E731
+    assert decode(encode([1, 0, 1], rare), 3, rare) == [1, 0, 1]
+
+
 def test_a_message_is_read_from_the_front_of_a_stream():
     """Its interval holds every continuation of the code."""
     fair = lambda _: np.full(3, 1 / 3)  # noqa: E731
