@@ -94,6 +94,7 @@ class Published:
     whole: bool = False
     parts: tuple[str, ...] = ("test",)
     variant: str = ""
+    samples: int | None = None
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core import Array, no_grad, value
+from core.checks import whole
 from core.errors import InputError
 from core.random import Generator
 from core.samples import Batch, Padded, entries, rows, take
@@ -48,11 +49,18 @@ class Likelihood:
 
 
 def likelihood(
-    model: Any, data: Dataset, split: str = "test", *, first: int | None = None, seed: int = 0
+    model: Any,
+    data: Dataset,
+    split: str = "test",
+    *,
+    first: int | None = None,
+    seed: int = 0,
+    samples: int = IMPORTANCE_SAMPLES,
 ) -> Likelihood:
     """Score `model` on one split of `data`, or its `first` rows; `seed` names a bound's noise.
 
-    Raises InputError if the model has no likelihood, if it is NaN, or if there are no rows.
+    samples: k of an importance-weighted bound. Raises InputError if the model has no likelihood, if
+    it is NaN, or if there are no rows.
 
     >>> from core.data import load
     >>> from reference.autoregressive.fvsbn import FVSBN
@@ -66,7 +74,7 @@ def likelihood(
         raise InputError(f"{data.name} has no {split} rows to score")
     conditional = bool(data.given) and takes_condition(model)
     y = part.y if conditional or _needs_label(model) else None
-    log_p, bound = _log_likelihoods(model, x, y, seed)
+    log_p, bound = _log_likelihoods(model, x, y, seed, whole("samples", samples, 1))
     if data.domain == "continuous" and getattr(model, "levels", None) is not None:
         return _summary(log_p, None, True, x, bound)  # of pixels' probabilities, not a density
     return _summary(log_p, data, data.domain != "continuous", x, bound)
@@ -119,10 +127,10 @@ def mean_and_se(values: Array) -> tuple[float, float]:
     return float(np.mean(values)), spread / math.sqrt(len(values))
 
 
-def _log_likelihoods(model: Any, x: Batch, y: Batch, seed: int) -> tuple[Array, str | None]:
+def _log_likelihoods(model: Any, x: Batch, y: Batch, seed: int, k: int) -> tuple[Array, str | None]:
     """log p(x) or a lower bound on it, (N,), and the bound's name (None: exact).
 
-    y: what is given with x, for a model of p(x | y); then it is log p(x | y).
+    y: what is given with x, for a model of p(x | y); then it is log p(x | y). k: samples of z.
     """
     rng = Generator(seed, stream="evaluate")
     if hasattr(model, "log_prob") and y is not None:
@@ -132,17 +140,19 @@ def _log_likelihoods(model: Any, x: Batch, y: Batch, seed: int) -> tuple[Array, 
     if hasattr(model, "elbo") and y is not None:
         return _in_batches(lambda b, c: model.elbo(b, c, rng), x, y), "ELBO"
     if hasattr(model, "importance_log_prob"):
-        k = IMPORTANCE_SAMPLES
-        name = f"importance-weighted, k = {k}"
-        return _in_batches(lambda b: model.importance_log_prob(b, rng=rng, k=k), x), name
+        name, rows = f"importance-weighted, k = {k}", max(1, _BATCH * IMPORTANCE_SAMPLES // k)
+        weighted = _in_batches(
+            lambda b: model.importance_log_prob(b, rng=rng, k=k), x, size=min(_BATCH, rows)
+        )
+        return weighted, name
     if hasattr(model, "elbo"):
         return _in_batches(lambda b: model.elbo(b, rng=rng), x), "ELBO"
     raise InputError(f"{type(model).__name__} is an implicit model: it has no likelihood")
 
 
-def _in_batches(function: Any, *batch: Batch) -> Array:
-    """function(x, …), (N,), asked for a few rows of each of its arguments at a time."""
-    cuts = [slice(i, i + _BATCH) for i in range(0, len(batch[0]), _BATCH)]
+def _in_batches(function: Any, *batch: Batch, size: int = _BATCH) -> Array:
+    """function(x, …), (N,), asked for `size` rows of each of its arguments at a time."""
+    cuts = [slice(i, i + size) for i in range(0, len(batch[0]), size)]
     with no_grad():
         parts = [value(function(*(take(b, cut) for b in batch))) for cut in cuts]
     log_p = np.concatenate(parts).astype(np.float64)

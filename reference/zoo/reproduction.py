@@ -55,7 +55,8 @@ def find(names: Sequence[str]) -> list[Published]:
 def settings(row: Published) -> Entry:
     """What the row's figure of ours depends on, as JSON has it."""
     described = asdict(row)
-    return dict(json.loads(json.dumps({key: described[key] for key in DECIDES})))
+    keys = DECIDES if row.samples is None else (*DECIDES, "samples")
+    return dict(json.loads(json.dumps({key: described[key] for key in keys})))
 
 
 def kept(row: Published, out: Path, seeds: int | None = None) -> Entry | None:
@@ -211,7 +212,8 @@ def _validation(history: History) -> float:
 
 def score(row: Published, model: Any, data: Dataset, seed: int) -> Entry:
     """Nats and their standard error over the row's parts together, by sample or by character."""
-    scores = [likelihood(model, data, part, seed=seed) for part in row.parts]
+    how = {} if row.samples is None else {"samples": row.samples}
+    scores = [likelihood(model, data, part, seed=seed, **how) for part in row.parts]
     rows = sum(s.count for s in scores)
     over = sum(characters(data, part) for part in row.parts) if row.characters else rows
     return {

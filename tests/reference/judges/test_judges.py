@@ -248,6 +248,27 @@ def test_a_bound_says_so(coins):
     assert score == likelihood.likelihood(Bounded(0.3), coins, seed=1)
 
 
+class Weighted(Bounded):
+    """A bound whose gap is 1/k; notes how many numbers it was asked for at a time."""
+
+    asked = 0
+
+    def importance_log_prob(self, x, y=None, rng=None, *, k):
+        type(self).asked = max(self.asked, k * len(x))
+        return Coin.log_prob(self, x) - 1 / k
+
+
+def test_an_importance_weighted_bound_takes_the_samples_it_is_told(coins):
+    exact = likelihood.likelihood(Coin(0.3), coins).nats
+    for how, k in (({}, 100), ({"samples": 5000}, 5000), ({"samples": 3}, 3)):
+        score = likelihood.likelihood(Weighted(0.3), coins, **how)
+        assert score.bound == f"importance-weighted, k = {k}"
+        assert score.nats == pytest.approx(exact + 1 / k, rel=1e-12)
+    assert Weighted.asked <= 25_000  # many samples of few rows: memory stays as it is
+    with pytest.raises(InputError, match="samples must be an int >= 1, got 0"):
+        likelihood.likelihood(Weighted(0.3), coins, samples=0)
+
+
 def test_impossible_samples_are_counted_and_make_it_infinite(coins):
     score = likelihood.likelihood(Coin(0.3, impossible=True), coins)
     assert score.nats == math.inf

@@ -110,6 +110,17 @@ def test_an_interrupted_run_comes_to_the_same_figure(tmp_path, table):
     assert (again["ours"], again["se"]) == (whole["ours"], whole["se"])
 
 
+def test_a_bound_is_of_as_many_samples_as_the_row_says(tmp_path, monkeypatch):
+    few = Published("vae", "digits", 20.0, "nobody", 0.1, {"hidden": [8]}, train={"epochs": 1})
+    many = replace(few, samples=150, variant="many")
+    monkeypatch.setattr(r, "PUBLISHED", {few.name: few, many.name: many})
+    bounds = [r.reproduce(row, tmp_path)["figures"][0]["bound"] for row in (few, many)]
+    assert bounds == ["importance-weighted, k = 100", "importance-weighted, k = 150"]
+    assert "samples" not in r.settings(few)  # figures of rows without it stay as they were
+    assert r.kept(many, tmp_path) is not None
+    assert r.kept(replace(many, samples=200), tmp_path) is None
+
+
 def test_seeds_are_averaged(tmp_path, table):
     entry = r.reproduce(ROW, tmp_path, seeds=2)
     nats = [figure["nats"] for figure in entry["figures"]]
