@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from reference.zoo import commands, printing, reproducing, study
+from reference.zoo import commands, compression, printing, reproducing, study
 from reference.zoo.commands import DataDir, Seed
 
 app = typer.Typer(
@@ -188,7 +188,14 @@ def fetch_data(names: Annotated[list[str], typer.Argument()], data_dir: DataDir 
 
 # --- models -------------------------------------------------------------------------------------
 
-for command in (commands.train, commands.sample, commands.score, reproducing.reproduce):
+for command in (
+    commands.train,
+    commands.sample,
+    commands.score,
+    compression.compress,
+    compression.decompress,
+    reproducing.reproduce,
+):
     app.command()(command)
 
 # --- study --------------------------------------------------------------------------------------

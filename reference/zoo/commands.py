@@ -130,7 +130,7 @@ def sample(
     opened = runs.open_run(run)
     how, y = parse_settings(settings or []), None
     how = texts.in_tokens(opened, how if prompt is None else {**how, "prompt": prompt})
-    _part("--given", given)
+    check_part("--given", given)
     if stream:
         if n not in (None, 1) or out is not None:
             raise InputError("--stream must come without -n and --out: it prints one text")
@@ -181,7 +181,7 @@ def score(
     from core.errors import InputError
     from reference.zoo import runs, sources
 
-    _part("--split", split)
+    check_part("--split", split)
     opened = runs.open_run(run)
     seed = opened.config["seed"] if seed is None else seed
     loaded = sources.read_again(opened, data, seed=seed, data_dir=data_dir)
@@ -221,7 +221,8 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def _part(option: str, part: str) -> str:
+def check_part(option: str, part: str) -> str:
+    """One of a data set's parts; InputError names the option that it came by."""
     from core.errors import InputError
 
     if part not in ("train", "validation", "test"):
