@@ -104,8 +104,8 @@ def _plain(x: Array) -> bytes:
     import numpy as np
 
     if x.max() <= 1:
-        return np.packbits(x.astype(bool)).tobytes()
-    return x.astype(np.uint8 if x.max() < 256 else np.uint16).tobytes()
+        return bytes(np.packbits(x.astype(bool)))
+    return bytes(x.astype(np.uint8 if x.max() < 256 else np.uint16))
 
 
 def _nats(model: Any, x: Array, rows: int = 100) -> float:

@@ -88,7 +88,8 @@ def test_codes_that_were_not_packed_by_the_run_are_never_unpacked(
     assert command("decompress", run, codes, "--out", back) == 1
     assert not back.exists()
     said = capsys.readouterr().err
-    assert said.startswith("genzoo: ") and said.count("\n") == 1
+    assert said.startswith("genzoo: ")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
