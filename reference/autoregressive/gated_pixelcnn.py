@@ -24,17 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from core import Array
+from core import Array, value
 from core.checks import float_dtype, multiple, pixels, whole, whole_odd
-from core.functional import logsumexp, relu, sigmoid
+from core.functional import logsumexp, relu
 from core.model import Described, draws
 from core.random import Generator, uniform
-from reference.autoregressive.heads import DiscretisedLogistics, Softmax
+from reference.autoregressive.heads import of_levels
+from reference.autoregressive.image_sampling import gated_pixelcnn_sample, plain
 from reference.autoregressive.images import (
     by_pixel,
     checked_classes,
-    draw_image,
     drawn_classes,
+    gate,
     image_shape,
     raster,
     scaled,
@@ -73,7 +74,7 @@ mixture=None, classes=None), 3,657 parameters
     ) -> None:
         self.shape, self.levels = image_shape(shape), whole("levels", levels, 2)
         self.mixture = None if mixture is None else whole("mixture", mixture, 1)
-        self.head = DiscretisedLogistics(levels, mixture) if mixture else Softmax(levels)
+        self.head = of_levels(levels, mixture)
         self.dtype = float_dtype(dtype)
         self.classes = None if classes is None else whole("classes", classes, 1)
         C, rng = self.shape[0], Generator(seed, stream="init")
@@ -131,7 +132,10 @@ mixture=None, classes=None), 3,657 parameters
         """n draws (n, C, H, W). y: the class of all or of each, (n,); None draws it."""
         y = drawn_classes(y, n, self.classes, seed)
         u = uniform(seed, (n, *self.shape), dtype=self.dtype)
-        return draw_image(u, lambda x: self._parameters(x, y), self.head).astype(self.dtype)
+        layers = [plain([part.above, part.left, part.link, part.out]) for part in self.stack]
+        labels = [part.labels for part in self.stack if part.labels is not None]
+        told = np.stack([value(label(y)) for label in labels], axis=1) if labels else None
+        return gated_pixelcnn_sample(u, layers, plain(self.leave), self.levels, self.mixture, told)
 
 
 class GatedLayer:
@@ -174,9 +178,3 @@ class GatedLayer:
             a, b = a + told[0], b + told[1]
         b = gate(b + self.link(a))
         return gate(a), self.out(b) if self.first else h + self.out(b)
-
-
-def gate(a: Array) -> Array:
-    """tanh(a_1) ⊙ σ(a_2), of the halves of a (B, 2p, H, W)."""
-    p = a.shape[1] // 2
-    return np.tanh(a[:, :p]) * sigmoid(a[:, p:])

@@ -95,6 +95,11 @@ class DiscretisedLogistics:
         return draw(np.exp(np.moveaxis(log_p, 0, -1)), u[..., 0])
 
 
+def of_levels(levels: int, mixture: int | None = None) -> Softmax | DiscretisedLogistics:
+    """The head of whole numbers < levels: a mixture of so many logistics; None is softmax."""
+    return DiscretisedLogistics(levels, mixture) if mixture else Softmax(levels)
+
+
 class _Continuous:
     """A mixture of K like components, each a quantile function moved and stretched.
 

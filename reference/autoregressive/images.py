@@ -1,17 +1,17 @@
-"""What autoregressive models of images share: the order of pixels, and drawing in it."""
+"""What autoregressive models of images share: the order of pixels, and their classes."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from core import Array, value
+from core import Array
 from core.checks import labels, sizes
 from core.errors import InputError
+from core.functional import sigmoid
 from core.random import uniform
 
 
@@ -45,17 +45,10 @@ def by_pixel(maps: Array, colours: int) -> Array:
     return np.moveaxis(np.reshape(maps, (B, n // colours, colours, H, W)), 1, -1)
 
 
-def draw_image(u: Any, parameters: Callable[[Any], Array], head: Any) -> Any:
-    """Images x (n, C, H, W) from uniforms of that shape: one colour of one pixel after another.
-
-    parameters: x (n, C, h, W) → (n, C, h, W, P), of the rows that are needed for the last.
-    """
-    x = np.zeros(u.shape, np.int64)
-    C, H, W = x.shape[1:]
-    for i, j, c in itertools.product(range(H), range(W), range(C)):
-        theta = value(parameters(x[:, :, : i + 1]))[:, c, i, j]
-        x[:, c, i, j] = head.draw(theta, u[:, c, i, j, None])
-    return x
+def gate(a: Array) -> Array:
+    """tanh(a_1) ⊙ σ(a_2), of the halves of a (B, 2p, …) (van den Oord et al. 2016b, Eq. 2)."""
+    p = a.shape[1] // 2
+    return np.tanh(a[:, :p]) * sigmoid(a[:, p:])
 
 
 def checked_classes(y: Any, n: int, classes: int | None) -> Any:

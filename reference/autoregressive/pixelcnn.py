@@ -10,13 +10,15 @@ own as well: channel i of every layer belongs to colour i mod C. The layers are 
 
     7×7, mask A  →  residual blocks: ReLU 1×1, ReLU 3×3, ReLU 1×1, mask B  →  ReLU 1×1, twice
 
-One pass gives all conditionals; drawing takes one for every colour of every pixel. There is a blind
-spot: up and to the right, a 3×3 mask goes by one pixel at a time, so what lies further right than
-up is never seen (van den Oord et al. 2016b, Figure 1). `gated_pixelcnn` mends it. MISSION row A6.
+One pass gives all conditionals; drawing takes one as well, if what is computed is kept
+(`image_sampling`). There is a blind spot: up and to the right, a 3×3 mask goes by one pixel at a
+time, so what lies further right than up is never seen (van den Oord et al. 2016b, Figure 1).
+`gated_pixelcnn` mends it. MISSION row A6.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +31,8 @@ from core.functional import relu
 from core.model import Described, draws
 from core.random import Generator, uniform
 from reference.autoregressive.heads import Softmax
-from reference.autoregressive.images import by_pixel, draw_image, image_shape, raster, scaled
+from reference.autoregressive.image_sampling import pixelcnn_sample, plain
+from reference.autoregressive.images import by_pixel, image_shape, raster, scaled
 from reference.layers import Conv2d, colour_mask
 
 
@@ -111,4 +114,5 @@ class PixelCNN(Described):
     def sample(self, n: int, *, seed: int = 0) -> Any:
         """n draws (n, C, H, W), one colour of one pixel after another."""
         u = uniform(seed, (n, *self.shape), dtype=self.dtype)
-        return draw_image(u, self._parameters, self.head).astype(self.dtype)
+        convs = [self.enter, *itertools.chain(*self.blocks), *self.leave]
+        return pixelcnn_sample(u, plain(convs), self.levels)
