@@ -241,6 +241,18 @@ def pixels(x: Array, shape: tuple[int, ...], levels: int) -> Array:
     return categories(flat, flat.shape[1], levels).reshape(data.shape)
 
 
+def images(x: Array, shape: tuple[int, ...], dtype: Any = None, *, name: str = "x") -> Array:
+    """x (B, *shape), finite, in the model's dtype as `real` has it; else InputError."""
+    wanted: tuple[int | str, ...] = ("B", *shape)
+    data = value(x)
+    if not isinstance(data, np.ndarray):
+        raise InputError(f"{name} must be an array {_axes(wanted)}, got {type(data).__name__}")
+    if not _shape_fits(data.shape, wanted):
+        raise InputError(f"{name} must have shape {_axes(wanted)}, got {data.shape}")
+    flat = np.reshape(x, (len(data), math.prod(shape)))
+    return np.reshape(real(flat, flat.shape[1], dtype, name=name), data.shape)
+
+
 def tokens(x: Array, levels: int, *, name: str = "x") -> Array:
     """x (B, T) as int64, T ≥ 1. InputError unless every token is one of 0, …, levels − 1."""
     data = value(x)

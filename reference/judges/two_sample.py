@@ -69,9 +69,13 @@ class HeldOut:
 
         Pixels are rounded to the values the data have, or their decimals alone would tell.
         """
+        return self._distance(self.comparable(samples))
+
+    def comparable(self, samples: Array) -> Array:
+        """The first `count` samples as rows like those of the data. InputError for fewer."""
         if len(samples) < self.count:
             raise InputError(f"samples must be at least {self.count}, got {len(samples)}")
-        return self._distance(rows(round_to(samples[: self.count], self.data)))
+        return rows(round_to(samples[: self.count], self.data))
 
     def _distance(self, x: Array) -> Distance:
         test = mmd_test(x, self.real, permutations=self.permutations, seed=self.seed)

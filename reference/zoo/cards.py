@@ -80,6 +80,8 @@ def _facts(entry: Entry) -> str:
     elif "distance" in entry:
         facts["MMD² × 1000"] = number(1000 * entry["distance"]["mmd2"])
         facts["told from data"] = f"{100 * entry['distance']['accuracy']:.0f} %"
+    if asked := entry.get("fidelity", {}).get("asked"):
+        facts["of the class asked for"] = f"{100 * asked:.0f} %"
     facts["parameters"] = integer(entry["parameters"])
     facts["seconds"] = number(entry["seconds"], 1)
     cells = "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in facts.items())

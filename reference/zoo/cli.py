@@ -192,6 +192,7 @@ for command in (
     commands.train,
     commands.sample,
     commands.score,
+    commands.judge,
     compression.compress,
     compression.decompress,
     reproducing.reproduce,

@@ -176,7 +176,8 @@ def score(
 ) -> None:
     """The log-likelihood of a data set, in nats per sample; or the distance of samples from it.
 
-    Of a model that only classifies: the accuracy, and the nats of the labels given x.
+    Of a model that has samples only: their distance. Of one that only classifies: the accuracy, and
+    the nats of the labels given x.
     """
     from core.errors import InputError
     from reference.zoo import runs, sources
@@ -190,15 +191,23 @@ def score(
             raise InputError(f"{opened.row.name} has no samples whose distance could be measured")
         printing.print_classification(opened.model, loaded, split, first)
         return
-    if distance:
-        printing.print_distance(opened.model, loaded, seed)
+    if distance or opened.row.family == "samples only":
+        if not distance:
+            print(f"{opened.row.name} is an implicit model: it has samples, but no likelihood")
+        printing.print_distance(opened.model, loaded, seed, data_dir)
         return
-    if opened.row.family == "samples only":
-        raise InputError(
-            f"{opened.row.name} is an implicit model: it has no likelihood, only samples; "
-            f"their distance from data is `genzoo score {run} --distance`"
-        )
     printing.print_likelihood(opened.model, loaded, split, first, seed)
+
+
+def judge(
+    data: Annotated[str, typer.Argument(help="digits or mnist: whose digits it knows.")],
+    data_dir: DataDir = None,
+) -> None:
+    """The classifier of digits that `score` looks at samples with: trained now, if it isn't yet."""
+    from reference.judges.trained import judge_of
+
+    found = judge_of(data, data_dir=data_dir, tell=printing.say)
+    print(f"right on {100 * found.accuracy:.2f} % of the test digits of {data}; in {found.path}")
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from core.machine import ROOT, peak_memory, present
 from core.train import History, TrainSettings
 from reference import Model
 from reference.judges import likelihood, two_sample
+from reference.judges.fidelity import InFeatures, classes_in_turn
 from reference.zoo import pictures, runs, showing
 
 Entry = dict[str, Any]
@@ -44,6 +45,7 @@ class Job:
     config: dict[str, Any]
     settings: TrainSettings
     quick: bool
+    in_features: InFeatures | None = None
 
     @property
     def folder(self) -> str:
@@ -191,7 +193,19 @@ def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
     if "vocabulary" in how or not FEWEST_ROWS <= job.held_out.count <= count:
         return {}
     distance, baseline = job.held_out.distance(samples), job.held_out.baseline
-    return {"distance": {**asdict(distance), "baseline": asdict(baseline)}}
+    found = {"distance": {**asdict(distance), "baseline": asdict(baseline)}}
+    return found | _fidelity(job, model, samples)
+
+
+def _fidelity(job: Job, model: Any, samples: Any) -> Entry:
+    """Of digits: what their judge says of samples, and of samples drawn for each class in turn."""
+    if (judge := job.in_features) is None:
+        return {}
+    found, baseline = asdict(judge.fidelity(samples)), asdict(judge.baseline)
+    if likelihood.takes_condition(model):
+        y = classes_in_turn(job.held_out.count, job.data.classes)
+        found["asked"] = judge.asked(model.sample(len(y), seed=job.config["seed"], y=y), y)
+    return {"fidelity": {**present(found), "baseline": present(baseline)}}
 
 
 def _density(job: Job, model: Any) -> Callable[[Any], Any] | None:

@@ -23,6 +23,8 @@ from core.machine import commit, machine, present
 from core.train import TrainSettings
 from reference import MODELS, Demo, Model
 from reference.judges import likelihood, two_sample
+from reference.judges.fidelity import InFeatures
+from reference.judges.trained import has_judge, judge_of
 from reference.zoo import choices, report, runs
 from reference.zoo.entry import Entry, Job, code, figures_of, kept_entry, train_and_score
 
@@ -33,7 +35,7 @@ class Watcher:
 
     planned(how many) before anything is trained; started(job) and finished(job, entry, kept) around
     each model; progress(…) is handed to `core.train.fit`; skipped(model, reason) says why a model
-    is left out.
+    is left out; told(line) of what takes time before that.
     """
 
     planned: Callable[[int], None] | None = None
@@ -41,6 +43,7 @@ class Watcher:
     progress: Callable[..., None] | None = None
     finished: Callable[[Job, Entry, bool], None] | None = None
     skipped: Callable[[str, str], None] | None = None
+    told: Callable[[str], None] | None = None
 
 
 def run(
@@ -140,7 +143,7 @@ def _plan(
     named: bool,
 ) -> Iterator[Job]:
     """One job for each row and data set. Everything is loaded and built once before training."""
-    loaded: dict[tuple[str, ...], tuple[Dataset, two_sample.HeldOut]] = {}
+    loaded: dict[tuple[str, ...], tuple[Dataset, two_sample.HeldOut, InFeatures | None]] = {}
     for row in rows:
         for demo in _demos(row, data, full, named):
             try:
@@ -149,7 +152,8 @@ def _plan(
                 key = demo.data, row.domain, row.shape
                 if key not in loaded:
                     read = _load(*key, seed, data_dir)
-                    loaded[key] = read, two_sample.HeldOut(read, seed=seed)
+                    held_out = two_sample.HeldOut(read, seed=seed)
+                    loaded[key] = read, held_out, _judge(held_out, data_dir, watcher)
                 if data is not None:
                     demo = choices.defaults(row, loaded[key][0], data)
                 yield plan_job(row, demo, *loaded[key], quick=quick, seed=seed)
@@ -173,8 +177,25 @@ def _load(name: str, domain: str, shape: str, seed: int, data_dir: Path | None) 
     return load(name, data_dir=data_dir, seed=seed, **how)
 
 
+def _judge(
+    held_out: two_sample.HeldOut, data_dir: Path | None, watcher: Watcher
+) -> InFeatures | None:
+    """The features of a classifier of these digits; None if they are not digits."""
+    if not has_judge(held_out.data):
+        return None
+    judge = judge_of(held_out.data.source, data_dir=data_dir, tell=watcher.told)
+    return InFeatures(held_out, judge.classifier)
+
+
 def plan_job(
-    row: Model, demo: Demo, data: Dataset, held_out: two_sample.HeldOut, *, quick: bool, seed: int
+    row: Model,
+    demo: Demo,
+    data: Dataset,
+    held_out: two_sample.HeldOut,
+    in_features: InFeatures | None = None,
+    *,
+    quick: bool,
+    seed: int,
 ) -> Job:
     """The demo's settings, cut short if `quick`; InputError if they don't fit."""
     settings = TrainSettings(**{"seed": seed, **(demo.quick if quick else demo.train)})
@@ -183,7 +204,7 @@ def plan_job(
     )
     config["code"] = code()
     runs.build(row, config["arguments"], seed)
-    return Job(row, data, held_out, demo.data, config, settings, quick)
+    return Job(row, data, held_out, demo.data, config, settings, quick, in_features)
 
 
 # --- what goes with the results --------------------------------------------------------------

@@ -89,9 +89,10 @@ def print_classification(model: Any, data: Dataset, split: str, first: int | Non
     print(f"nats per label      {nats:.4f} ± {se:.4f}")
 
 
-def print_distance(model: Any, data: Dataset, seed: int) -> None:
+def print_distance(model: Any, data: Dataset, seed: int, data_dir: Any = None) -> None:
     """How far samples are from held-out data, beside how far real data are."""
     from reference.judges.likelihood import takes_condition
+    from reference.judges.trained import has_judge
     from reference.judges.two_sample import HeldOut
     from reference.zoo.runs import first_given
 
@@ -100,9 +101,45 @@ def print_distance(model: Any, data: Dataset, seed: int) -> None:
     print(f"{data.name}: {n} samples, and {n} fresh real rows, against {n} held-out rows")
     conditional = bool(data.given) and takes_condition(model)
     given = {"y": first_given(data, "test", n)} if conditional else {}
-    samples = held_out.distance(model.sample(n, seed=seed, **given))
-    for who, d in (("samples", samples), ("fresh rows", held_out.baseline)):
+    x = model.sample(n, seed=seed, **given)
+    for who, d in (("samples", held_out.distance(x)), ("fresh rows", held_out.baseline)):
         print(
             f"{who:10}  MMD² × 1000 {1000 * d.mmd2:7.2f} (95 % of its null: {1000 * d.null_95:.2f})"
             f"   told apart with accuracy {d.accuracy:.3f} ± {d.accuracy_se:.3f}"
         )
+    if has_judge(data):
+        _print_fidelity(model, held_out, x, seed, data_dir)
+
+
+def _print_fidelity(model: Any, held_out: Any, x: Any, seed: int, data_dir: Any) -> None:
+    """What a classifier of digits says of samples, beside what it says of real digits."""
+    from reference.judges.fidelity import InFeatures, classes_in_turn
+    from reference.judges.likelihood import takes_condition
+    from reference.judges.trained import judge_of
+
+    data = held_out.data
+    judge = judge_of(data.source, data_dir=data_dir, tell=say)
+    print(f"in the features of a classifier that is right on {100 * judge.accuracy:.1f} % of test")
+    seen = InFeatures(held_out, judge.classifier)
+    rows = [("samples", seen.fidelity(x)), ("fresh rows", seen.baseline)]
+    head = ("", "Fréchet", "precision", "recall", "density", "coverage", "classes", "copied")
+    print_table(head, [(who, *_fidelity_cells(f)) for who, f in rows])
+    if takes_condition(model):
+        y = classes_in_turn(held_out.count, data.classes)
+        right = seen.asked(model.sample(len(y), seed=seed, y=y), y)
+        print(f"of the class asked for  {100 * right:.1f} %")
+
+
+def _fidelity_cells(f: Any) -> tuple[str, ...]:
+    shares = (f.precision, f.recall, f.density, f.coverage)
+    return (
+        f"{f.frechet:.2f}",
+        *(f"{share:.3f}" for share in shares),
+        f"{f.classes} of 10, {f.entropy:.2f} nats",
+        f"{f.copied:.3f} ({f.copied_z:+.1f} se)",
+    )
+
+
+def say(line: str) -> None:
+    """To stderr, what is no result."""
+    print(line, file=sys.stderr, flush=True)

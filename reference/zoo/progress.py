@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from core.train import Progress
     from reference.zoo.entry import Entry, Job
 from reference.zoo.job import Watcher
+from reference.zoo.printing import say
 
 Listener = Callable[["Progress"], None]
 _SECONDS = 10.0
@@ -49,16 +50,12 @@ class _Lines:
     def last(self) -> None:
         if self.at is not None:
             self.told, at = time.monotonic(), self.at
-            _say(f"{self.title}: epoch {at.epoch}/{at.epochs}, {at.seconds:.0f} s, {_losses(at)}")
+            say(f"{self.title}: epoch {at.epoch}/{at.epochs}, {at.seconds:.0f} s, {_losses(at)}")
 
 
 def _losses(at: Progress) -> str:
     validation = "" if at.validation_loss is None else f"  validation {at.validation_loss:.3f}"
     return f"loss {at.train_loss:.3f}{validation}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -100,7 +97,9 @@ class _ZooLines:
     def watcher(self) -> Watcher:
         from reference.zoo.job import Watcher
 
-        return Watcher(self.planned, self.started, self.progress, self.finished, self.skipped)
+        return Watcher(
+            self.planned, self.started, self.progress, self.finished, self.skipped, self.say
+        )
 
     def planned(self, count: int) -> None:
         self.count = count
@@ -119,7 +118,7 @@ class _ZooLines:
         self.say(f"skipped {name}: {reason}")
 
     def say(self, line: str) -> None:
-        _say(line)
+        say(line)
 
 
 class _ZooBars(_ZooLines):

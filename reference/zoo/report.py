@@ -16,7 +16,7 @@ from typing import Any
 from reference import MODELS
 from reference.zoo import figures
 from reference.zoo.cards import cards, left_out
-from reference.zoo.tables import distance_tables, likelihood_tables
+from reference.zoo.tables import distance_tables, fidelity_tables, likelihood_tables
 from reference.zoo.words import Entry, duration, plural
 
 
@@ -37,6 +37,7 @@ def page(results: Mapping[str, Any], folder: Path) -> str:
         _section("tree", "The family", _tree(entries)),
         _section("likelihood", "Ranked by likelihood", likelihood_tables(results)),
         _section("distance", "Can the samples be told from data?", distance_tables(entries)),
+        _section("fidelity", "What a classifier sees in them", fidelity_tables(entries)),
         _section("models", "Model by model", cards(entries, folder)),
         _section("missing", "Left out", left_out(results)),
         _footer(results),

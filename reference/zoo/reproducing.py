@@ -50,13 +50,15 @@ def reproduce(
         r.read(row, data_dir, progress=sys.stderr.isatty())  # before hours of training, not after
     how = "" if chosen_backend() else "; without --backend numba some take 20 times as long"
     estimate = duration(60 * sum(r.minutes(row, seeds) for row in left))
-    _say(f"{len(left)} of {len(rows)} figures to make, about {estimate} on one core{how}")
+    printing.say(f"{len(left)} of {len(rows)} figures to make, about {estimate} on one core{how}")
     for row in left:
-        _say(f"{row.name}, about {duration(60 * r.minutes(row, seeds))}")
+        printing.say(f"{row.name}, about {duration(60 * r.minutes(row, seeds))}")
         with training_bar(r.title(row)) as tell:
             entry = r.reproduce(row, out, seeds=seeds, data_dir=data_dir, tell=tell)
         write_json(out / "results.json", {"figures": r.collected(out)})
-        _say(f"{row.name}: {ours(row, entry)}, required {required(row, entry) or 'nothing'}")
+        printing.say(
+            f"{row.name}: {ours(row, entry)}, required {required(row, entry) or 'nothing'}"
+        )
     printing.print_table(HEAD, [line(row, r.kept(row, out, seeds)) for row in rows])
 
 
@@ -110,7 +112,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -150,6 +150,50 @@ def _distance_row(row: Entry, baseline: bool) -> str:
     return f"<tr{style}>{''.join(cells)}</tr>"
 
 
+def fidelity_tables(entries: Sequence[Entry]) -> str:
+    """What a classifier of digits sees in the samples, data set by data set."""
+    groups = _groups([e for e in entries if "fidelity" in e], "domain")
+    if not groups:
+        return ""
+    return (
+        '<p class="prose">In the features of a small classifier that was trained on the same '
+        "digits: the <b>Fréchet distance</b> between samples and held-out data; <b>precision</b> "
+        "and <b>density</b>, whether samples are digits; <b>recall</b> and <b>coverage</b>, "
+        "whether they are all kinds of digits; the <b>classes</b> that appear; and how often a "
+        "sample is <b>nearer to the training data</b> than held-out data are, one half where it "
+        "copies nothing. Fresh real data get the same exam.</p>"
+        + "".join(_fidelity_table(group) for group in groups)
+    )
+
+
+_FIDELITY = ("frechet", "precision", "recall", "density", "coverage")
+
+
+def _fidelity_table(entries: Sequence[Entry]) -> str:
+    first = entries[0]
+    asked = any("asked" in e["fidelity"] for e in entries)
+    names = ("Fréchet", *_FIDELITY[1:], "classes", "nearer to training data")
+    head = [("Samples from", ""), *((name, "num") for name in names)]
+    head += [("of the class asked for", "num")] * asked
+    baseline = {"title": "Fresh real data", "fidelity": first["fidelity"]["baseline"]}
+    rows = sorted(entries, key=lambda e: e["fidelity"]["frechet"])
+    body = "".join(_fidelity_row(r, asked) for r in (baseline, *rows))
+    note = f"{integer(first['fidelity']['count'])} samples against as many real ones."
+    return _table(data_title(first), head, body, note)
+
+
+def _fidelity_row(row: Entry, asked: bool) -> str:
+    f, title = row["fidelity"], escape(row["title"])
+    name = f'<a href="#{escape(row["folder"])}">{title}</a>' if "folder" in row else title
+    shown = [number(f[key]) for key in _FIDELITY]
+    cells = [*shown, f"{f['classes']} of 10", number(f["copied"])]
+    if asked:
+        cells.append(f"{100 * f['asked']:.1f} %" if "asked" in f else "")
+    style = "" if "folder" in row else ' class="baseline"'
+    told = "".join(f'<td class="num">{cell}</td>' for cell in cells)
+    return f'<tr{style}><th scope="row">{name}</th>{told}</tr>'
+
+
 def _table(caption: str, head: Iterable[tuple[str, str]], body: str, note: str) -> str:
     cells = "".join(f'<th scope="col" class="{style}">{title}</th>' for title, style in head)
     return (

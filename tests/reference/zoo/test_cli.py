@@ -174,12 +174,25 @@ def test_a_bound_is_labelled_a_bound(genzoo, trained):
     assert re.search(r"nats per sample +≤ \d", out)
 
 
-def test_an_implicit_model_says_so_and_points_at_the_distance(genzoo, trained):
-    fails(genzoo("score", trained / "gan"), "implicit", "no likelihood", "--distance")
-    status, out, _ = genzoo("score", trained / "gan", "--distance")
+def test_an_implicit_model_says_so_and_is_scored_by_its_samples(genzoo, trained):
+    status, out, _ = genzoo("score", trained / "gan")
     assert status == 0
+    assert "an implicit model: it has samples, but no likelihood" in out
     assert out.count("MMD²") == 2
     assert "250 samples" in out
+    found = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines()}
+    assert found[""][:2] == ["Fréchet", "precision"]
+    assert float(found["samples"][0]) > 3 * float(found["fresh rows"][0])
+    status, again, _ = genzoo("score", trained / "gan", "--distance")
+    assert status == 0
+    assert again == out.split("\n", 1)[1]
+
+
+def test_the_judge_of_digits_says_how_good_it_is(genzoo):
+    status, out, _ = genzoo("judge", "digits")
+    assert status == 0
+    assert re.search(r"right on 9[789]\.\d+ % of the test digits of digits; in .*digits.safe", out)
+    fails(genzoo("judge", "fashion-mnist"), "name must be one of digits, mnist")
 
 
 def test_gap_to_the_truth_of_points_in_the_plane(genzoo, tmp_path):

@@ -54,6 +54,10 @@ def test_results_hold_the_figures_of_every_model(finished):
         assert entry["parameters"] > 0
         assert entry["seconds"] >= 0
         assert {"count", "mmd2", "null_95", "p_value", "accuracy"} <= set(entry["distance"])
+        assert {"frechet", "recall", "classes", "copied"} <= set(entry["fidelity"])
+        assert entry["fidelity"]["baseline"] == entries["gan"]["fidelity"]["baseline"] or (
+            entry["domain"] == "binary"
+        )
     baselines = [entries[name]["distance"]["baseline"] for name in NAMES[:3]]
     assert baselines[0] == baselines[1] == baselines[2]
 
