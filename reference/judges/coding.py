@@ -30,7 +30,7 @@ from core import Array, no_grad, value
 from core.errors import InputError
 
 if TYPE_CHECKING:
-    from reference.table import Chain
+    from reference.owes import Chain
 
 Next = Callable[[Sequence[int]], Array]
 """p(· | x_<i) as an array of probabilities, of the symbols x_<i so far."""

@@ -4,8 +4,9 @@
 
 Where the sum can be done, EM climbs the likelihood (`bernoulli_mixture`, `gaussian_mixture`). Where
 all is linear and Gaussian, the integral has a formula (`ppca`). Where it has none, a network
-proposes z and the likelihood is bounded (`vae`, and for reals `gaussian_vae`). MISSION rows L1 to
-L6.
+proposes z and the likelihood is bounded (`vae`, and for reals `gaussian_vae`). Without p(z) there
+is a code and no distribution (`autoencoder`), or its slope alone (`denoising_autoencoder`).
+MISSION rows L1 to L6.
 """
 
 from reference.latent.published import PUBLISHED
@@ -36,6 +37,25 @@ ROWS = [
         tiny={"dim": 2, "latent": 1},
         arguments=dim,
         demos=(Demo("digits", {"latent": 20}),),
+    ),
+    Model(
+        "autoencoder", "reference.latent.autoencoder:Autoencoder", "autoencoder", ("L4",),
+        "continuous",
+        title="Autoencoder", year=1986, parents=(),
+        tiny={"dim": 4, "latent": 2, "hidden": [8]},
+        arguments=dim,
+        demos=(Demo("digits", train={"epochs": 60, "batch_size": 32, "lr": 2e-3,
+                                     "schedule": "cosine"}),),
+    ),
+    Model(
+        "denoising-autoencoder",
+        "reference.latent.denoising_autoencoder:DenoisingAutoencoder", "autoencoder", ("L4", "D5"),
+        "continuous",
+        title="Denoising autoencoder", year=2008, parents=("autoencoder",),
+        tiny={"dim": 4, "latent": 3, "hidden": [8]},
+        arguments=dim,
+        demos=(Demo("digits", train={"epochs": 60, "batch_size": 32, "lr": 1e-3,
+                                     "schedule": "cosine"}),),
     ),
     Model(
         "vae", "reference.latent.vae:VAE", "latent", ("L5",), "binary",

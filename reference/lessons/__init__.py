@@ -75,6 +75,7 @@ _ALL = (
     ("backprop", ("F7",), "All derivatives of a number in one walk backwards"),
     ("bayes", ("F1", "F2"), "One joint distribution, read in every direction"),
     ("change_of_variables", ("F7",), "What a map does to a density"),
+    ("denoising", ("L4", "D5"), "What it takes to remove noise: the slope of the density"),
     ("dimensionality", ("H2",), "What a table costs, and what each assumption saves"),
     ("discrete_sampling", ("F9",), "Three ways to draw a value, and the controls of decoding"),
     ("divergences", ("F3",), "How far one distribution is from another, in bits"),

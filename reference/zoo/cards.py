@@ -27,10 +27,17 @@ def _card(entry: Entry, folder: Path) -> str:
 <h3>{escape(entry["title"])}</h3>
 <p class="meta">{MODELS[entry["model"]].year} · {kind} · {data_title(entry)} · {rows}</p>
 <div class="pair">{_picture(entry, folder, "data", "Data")}
-{_picture(entry, folder, "samples", "Samples")}{_given(entry, folder)}</div>
+{_made(entry, folder)}{_given(entry, folder)}</div>
 {_facts(entry)}
 {_curve(entry, folder)}
 </article>"""
+
+
+def _made(entry: Entry, folder: Path) -> str:
+    """Samples; of a model that has none, its reconstructions of the data."""
+    if "reconstruction" in entry:
+        return _picture(entry, folder, "reconstructions", "Reconstructions")
+    return _picture(entry, folder, "samples", "Samples")
 
 
 def left_out(results: Mapping[str, Any]) -> str:
@@ -80,6 +87,9 @@ def _facts(entry: Entry) -> str:
     elif "distance" in entry:
         facts["MMD² × 1000"] = number(1000 * entry["distance"]["mmd2"])
         facts["told from data"] = f"{100 * entry['distance']['accuracy']:.0f} %"
+    elif "reconstruction" in entry:
+        facts["squared error"] = number(entry["reconstruction"]["error"])
+        facts["variance explained"] = f"{100 * entry['reconstruction']['explained']:.0f} %"
     if asked := entry.get("fidelity", {}).get("asked"):
         facts["of the class asked for"] = f"{100 * asked:.0f} %"
     facts["parameters"] = integer(entry["parameters"])

@@ -1,4 +1,4 @@
-"""The command line: `genzoo list | train | sample | score | lesson | scene | data | zoo …`.
+"""The command line: `genzoo list | train | sample | reconstruct | score | lesson | data | zoo …`.
 
 Only typer is imported here; each command imports what it needs when it runs, so that `--help`
 answers at once. What a user can get wrong ends in one line on stderr and exit status 1; 130 after
@@ -191,6 +191,7 @@ def fetch_data(names: Annotated[list[str], typer.Argument()], data_dir: DataDir 
 for command in (
     commands.train,
     commands.sample,
+    commands.reconstruct,
     commands.score,
     commands.judge,
     compression.compress,

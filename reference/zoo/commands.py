@@ -161,6 +161,30 @@ def sample(
             print(f"{n} {name} are in {saving.save_picture(picture, run, name, out)}")
 
 
+def reconstruct(
+    run: RunFolder,
+    data: Annotated[str | None, typer.Option(help="Default: what it was trained on.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 32,
+    out: Annotated[Path | None, typer.Option(help="A .png or .txt file.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Held-out data, and below each row what a model with codes makes of it again."""
+    from reference.judges.reconstruction import reconstructed
+    from reference.zoo import runs, saving, showing, sources
+
+    check_part("--split", split)
+    opened = runs.open_run(run)
+    loaded = sources.read_again(opened, data, seed=opened.config["seed"], data_dir=data_dir)
+    x = getattr(loaded, split).x[:n]
+    picture = showing.beside(x, reconstructed(opened.model, x), opened.config["show"], scale=8)
+    if isinstance(picture, str) and out is None:
+        print(picture)
+    else:
+        path = saving.save_picture(picture, run, "reconstructions", out)
+        print(f"{len(x)} {split} rows and their reconstructions are in {path}")
+
+
 def score(
     run: RunFolder,
     data: Annotated[str | None, typer.Option(help="Default: what it was trained on.")] = None,
@@ -177,7 +201,7 @@ def score(
     """The log-likelihood of a data set, in nats per sample; or the distance of samples from it.
 
     Of a model that has samples only: their distance. Of one that only classifies: the accuracy, and
-    the nats of the labels given x.
+    the nats of the labels given x. Of one that only reconstructs: its squared error.
     """
     from core.errors import InputError
     from reference.zoo import runs, sources
@@ -186,10 +210,13 @@ def score(
     opened = runs.open_run(run)
     seed = opened.config["seed"] if seed is None else seed
     loaded = sources.read_again(opened, data, seed=seed, data_dir=data_dir)
+    if distance and not hasattr(opened.model, "sample"):
+        raise InputError(f"{opened.row.name} has no samples whose distance could be measured")
     if opened.row.family == "classifies only":
-        if distance:
-            raise InputError(f"{opened.row.name} has no samples whose distance could be measured")
         printing.print_classification(opened.model, loaded, split, first)
+        return
+    if opened.row.family == "reconstructs only":
+        printing.print_reconstruction(opened.model, loaded, split, first)
         return
     if distance or opened.row.family == "samples only":
         if not distance:

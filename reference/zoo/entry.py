@@ -21,6 +21,7 @@ from core.train import History, TrainSettings
 from reference import Model
 from reference.judges import likelihood, two_sample
 from reference.judges.fidelity import InFeatures, classes_in_turn
+from reference.judges.reconstruction import reconstructed, reconstruction
 from reference.zoo import pictures, runs, showing
 
 Entry = dict[str, Any]
@@ -119,9 +120,9 @@ def train_and_score(job: Job, folder: Path, progress: Callable[..., None] | None
         "seconds": round(history.entries[-1]["seconds"], 3),
         "epoch": history.best_epoch,
         **memory,
-        **_likelihood(job, model),
+        **_score(job, model),
     }
-    entry |= _distance_and_pictures(job, model, folder)
+    entry |= _pictures(job, model, folder)
     entry = present(entry)
     write_json(folder / "result.json", {"config": _key(job), "entry": entry})
     return entry
@@ -148,9 +149,11 @@ def _holds(job: Job, folder: Path) -> bool:
     return False
 
 
-def _likelihood(job: Job, model: Any) -> Entry:
+def _score(job: Job, model: Any) -> Entry:
     if job.row.family == "samples only":
         return {}
+    if job.row.family == "reconstructs only":
+        return {"reconstruction": asdict(reconstruction(model, job.data))}
     first = BOUNDED_ROWS if job.row.family == "bounded likelihood" else None
     score = likelihood.likelihood(model, job.data, first=first, seed=job.config["seed"])
     probabilities = job.data.domain == "continuous" and score.bits_per_dim is not None
@@ -174,7 +177,23 @@ def figures_of(score: likelihood.Likelihood) -> Entry:
     }
 
 
-def _distance_and_pictures(job: Job, model: Any, folder: Path) -> Entry:
+def _pictures(job: Job, model: Any, folder: Path) -> Entry:
+    """Pictures of data and of what the model has to show; and how far samples are from data."""
+    if job.row.family == "reconstructs only":
+        _reconstructions(job, model, folder)
+        return {}
+    return _distance_and_samples(job, model, folder)
+
+
+def _reconstructions(job: Job, model: Any, folder: Path) -> None:
+    how = job.config["show"]
+    shown = min((n for key, n in SAMPLES_SHOWN.items() if key in how), default=12)
+    x = job.data.test.x[:shown]
+    _save_picture(folder, "data", showing.show(x, how, color=pictures.PAPER))
+    _save_picture(folder, "reconstructions", showing.show(reconstructed(model, x), how))
+
+
+def _distance_and_samples(job: Job, model: Any, folder: Path) -> Entry:
     seed, how = job.config["seed"], job.config["show"]
     shown = min((n for key, n in SAMPLES_SHOWN.items() if key in how), default=12)
     count, given = max(shown, job.held_out.count), {}

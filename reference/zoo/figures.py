@@ -22,6 +22,7 @@ KIND_TITLES = {
     "latent": "Latent variables",
     "flow": "Flows",
     "adversarial": "Adversarial",
+    "autoencoder": "Autoencoders",
     "diffusion": "Diffusion",
     "discriminative": "Classifiers",
 }
@@ -135,10 +136,15 @@ def _leaf(leaf: _Leaf, card: str | None) -> str:
 
 
 def mark(kind: str, x: float, y: float) -> str:
-    """A full dot (exact), a half-full one (bound), a ring (samples only), a cross (no p(x))."""
+    """A full dot (exact), a half-full one (bound), a ring (samples only), else without p(x):
+
+    a square (a code), a cross (classes).
+    """
     if _FAMILY_OF[kind] == "classifies only":
         cross = f"M{x - 4:.1f} {y - 4:.1f}l8 8m-8 0l8-8"
         return f'<path class="mark cross" d="{cross}"/>'
+    if _FAMILY_OF[kind] == "reconstructs only":
+        return f'<rect class="mark ring" x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"/>'
     ring = f'<circle class="mark ring" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
     if _FAMILY_OF[kind] == "samples only":
         return ring

@@ -89,6 +89,17 @@ def print_classification(model: Any, data: Dataset, split: str, first: int | Non
     print(f"nats per label      {nats:.4f} ± {se:.4f}")
 
 
+def print_reconstruction(model: Any, data: Dataset, split: str, first: int | None) -> None:
+    """How far a part of the data is from what the model makes of it again."""
+    from reference.judges.reconstruction import reconstruction
+
+    r = reconstruction(model, data, split, first=first)
+    print(f"{data.name}, {split}, {r.count} samples")
+    print("not a distribution: no likelihood, an error of reconstruction")
+    print(f"squared error       {r.error:.4f} ± {r.se:.4f}")
+    print(f"variance explained  {100 * r.explained:.1f} %")
+
+
 def print_distance(model: Any, data: Dataset, seed: int, data_dir: Any = None) -> None:
     """How far samples are from held-out data, beside how far real data are."""
     from reference.judges.likelihood import takes_condition

@@ -51,12 +51,12 @@ def find_demo(row: Model, data: str) -> Demo:
 
 
 def capabilities(row: Model) -> tuple[str, ...]:
-    """What can be asked of the model: "log p" or "bound", "sample", "classify"."""
+    """What can be asked of the model: "log p" or "bound", "sample", "classify", "reconstruct"."""
     cls = row.load()
     likelihood = {"exact likelihood": ("log p",), "bounded likelihood": ("bound",)}
-    classify = ("classify",) if hasattr(cls, "predict") else ()
-    sample = () if row.family == "classifies only" else ("sample",)
-    return (*likelihood.get(row.family, ()), *sample, *classify)
+    does = {"sample": "sample", "predict": "classify", "reconstruct": "reconstruct"}
+    can = (said for method, said in does.items() if hasattr(cls, method))
+    return (*likelihood.get(row.family, ()), *can)
 
 
 # --- building and training ----------------------------------------------------------------------
@@ -306,7 +306,12 @@ def show_run(opened: Opened, x: Batch, y: Batch = None) -> dict[str, bytes | str
 def draw(opened: Opened, n: int, seed: int, how: Mapping[str, Any]) -> Batch:
     """n samples (n, …) of a run; `how` goes to the model's `sample`: a temperature, y."""
     if not hasattr(opened.model, "sample"):
-        raise InputError(f"{opened.row.name} learns p(y | x) and no p(x): it has no samples")
+        instead = {
+            "classifies only": "learns p(y | x) and no p(x): it has no samples",
+            "reconstructs only": "has no p(z) to draw codes from, and so no samples; "
+            "`genzoo reconstruct` shows what it makes of data",
+        }
+        raise InputError(f"{opened.row.name} {instead[opened.row.family]}")
     accepted = inspect.signature(opened.model.sample).parameters
     for name in how:
         if name not in accepted or name in ("n", "seed"):

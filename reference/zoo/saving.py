@@ -23,7 +23,7 @@ def save_picture(picture: bytes | str, run: Path, name: str, out: Path | None) -
     ending = suffix(picture)
     if out is None:
         path = run / f"{name}{ending}"
-    elif name != "samples":
+    elif name.startswith("given-"):
         path = out.with_name(f"{out.stem}-{name}{ending}")
     elif out.suffix in SHOWN and out.suffix != ending:
         raise InputError(f"--out must end in {ending} or .npz for these samples, got {out}")

@@ -85,6 +85,17 @@ def show(
     return "\n".join(" ".join(f"{v:g}" for v in np.ravel(row)) for row in x)
 
 
+def beside(x: Batch, again: Batch, how: How, *, scale: int = 1) -> bytes | str:
+    """Of images a row of `x` (N, …), below it that of `again`, and so on; else `again` alone."""
+    if "image_shape" not in how:
+        return show(again, how, scale=scale)
+    columns = min(8, len(x))
+    blank = np.full((-len(x) % columns, *x.shape[1:]), how["low"], x.dtype)
+    both = [np.concatenate([part, blank]) for part in (x, again)]
+    rows = [part[i : i + columns] for i in range(0, len(x), columns) for part in both]
+    return show(np.concatenate(rows), how, columns=columns, scale=scale)
+
+
 def tokeniser(how: How) -> Tokeniser:
     """What samples that are text were made of."""
     plain = {"kind": "characters", "vocabulary": how.get("vocabulary")}

@@ -41,6 +41,8 @@ def _readers(s: Subject, y: Any) -> list[Callable[[Any], Any]]:
         found.append(lambda x: s.model.elbo(x, rng=Generator(0)))
     if s.row.training == "gradient":
         found += [lambda x, f=f: f(x, _fitting(y, x), Generator(0)) for f, _ in objectives(s.model)]
+    if hasattr(s.model, "reconstruct"):
+        found.append(s.model.reconstruct)
     if hasattr(s.model, "predict_proba"):
         found.append(s.model.predict_proba)
     if s.row.training == "counts":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from tests.laws import (
     arguments,
+    autoencoders,
     autoregressive,
     classifiers,
     counting,
@@ -22,10 +23,10 @@ from tests.laws import (
 from tests.laws.everything import EXPLICIT
 
 IMPLICIT = ("adversarial", "diffusion")
-TRAINED = ("autoregressive", "latent", "flow", "adversarial", "diffusion")
+TRAINED = ("autoregressive", "latent", "flow", "adversarial", "diffusion", "autoencoder")
 GENERATIVE = (*EXPLICIT, "latent", *IMPLICIT)
 CLASSIFIERS = ("class-conditional", "discriminative")
-ALL = (*GENERATIVE, "discriminative")
+ALL = (*GENERATIVE, "discriminative", "autoencoder")
 
 LAWS: dict[Callable[..., None], tuple[str, ...]] = {
     explicit.normalises: EXPLICIT,
@@ -47,11 +48,13 @@ LAWS: dict[Callable[..., None], tuple[str, ...]] = {
     classifiers.knows_more_than_the_frequencies: CLASSIFIERS,
     classifiers.obeys_bayes_rule: ("class-conditional",),
     classifiers.knows_nothing_of_x: ("discriminative",),
+    autoencoders.knows_no_distribution: ("autoencoder",),
+    autoencoders.reconstructs_from_the_code_alone: ("autoencoder",),
     everything.gradient_matches_differences: TRAINED,
     everything.every_parameter_has_a_gradient: TRAINED,
     everything.save_and_load_give_the_same_model: ALL,
     everything.samples_are_reproducible: GENERATIVE,
-    everything.keeps_float32: GENERATIVE,
+    everything.keeps_float32: (*GENERATIVE, "autoencoder"),
     arguments.methods_name_what_is_wrong: ALL,
 }
 """Law → the kinds of model that owe it."""

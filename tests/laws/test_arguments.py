@@ -43,6 +43,7 @@ NAMED: dict[str, tuple[Any, ...]] = {
     "first": (0, 2, *BAD[int]),
     "mixture": (0, *BAD[int]),
     "std": (0, -1.0, *BAD[float]),
+    "sigma": (0, -1.0, *BAD[float]),
     "penalty": tuple(bad for bad in BAD[str] if bad is not None),
     "priors": ([1.0], [0.5, 0.6, 0.7], [-1.0, 1.0, 1.0], [math.nan, 0.5, 0.5], 3, "abc"),
     "bandwidth": (0, -1.0, math.nan, math.inf, True, "3", [1]),
@@ -174,6 +175,8 @@ def answers(model: Any, x: Any) -> list[np.ndarray]:
         out.append(evaluate(model.log_prob, x))
     if hasattr(model, "elbo"):
         out.append(evaluate(lambda x: model.elbo(x, rng=Generator(0)), x))
+    if hasattr(model, "reconstruct"):
+        out.append(evaluate(model.reconstruct, x))
     return out
 
 
@@ -219,7 +222,10 @@ def test_no_rows_are_scored_as_none(row: Model):
         assert value(model.elbo(x, rng=Generator(0))).shape == (0,)
     if hasattr(model, "importance_log_prob"):
         assert value(model.importance_log_prob(x, rng=Generator(0), k=3)).shape == (0,)
-    assert model.sample(0).shape == x.shape
+    if hasattr(model, "sample"):
+        assert model.sample(0).shape == x.shape
+    if hasattr(model, "reconstruct"):
+        assert evaluate(model.reconstruct, x).shape == x.shape
 
 
 def test_a_model_that_rounds_in_silence_is_rejected():

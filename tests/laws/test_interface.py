@@ -1,4 +1,4 @@
-"""Every model's signatures are those of the Protocols its kind owes (`reference.table.OWES`)."""
+"""Every model's signatures are those of the Protocols its kind owes (`reference.owes.OWES`)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from core.learners import mean_loss
 from core.random import Generator
 from core.state import parameters
 from reference import KINDS, MODELS, Model
-from reference.table import OWES, Bounded, Plays
+from reference.owes import OWES, Bounded, Plays
 from tests.laws.subject import build, examples, loss_of, make, objectives
 
 CONDITION = Parameter("y", Parameter.POSITIONAL_OR_KEYWORD, default=None)
 ROWS = list(MODELS.values())
+SAMPLED = [row for row in ROWS if hasattr(row.load(), "sample")]
 
 
 def by_name(rows: Any) -> Any:
@@ -62,7 +63,7 @@ def agrees(method: Callable[..., Any], wanted: Callable[..., Any]) -> None:
 
 
 def constructs_from_the_data(
-    cls: type, from_data: set[str], *, drawn: bool, samples: bool = True
+    cls: type, from_data: set[str], *, drawn: bool, dtype: bool = True
 ) -> None:
     """By position only what follows from the data; by name the rest, seed and dtype last."""
     own = arguments(cls)
@@ -74,7 +75,7 @@ def constructs_from_the_data(
         assert p.name in from_data, f"{cls.__name__}: {p} does not follow from the data"
     for p in own[len(positional) :]:
         assert p.default is not Parameter.empty, f"{cls.__name__}: {p} must have a default"
-    if samples:
+    if dtype:
         name = own[-1].replace(default=None).name
         assert name == "dtype", f"{cls.__name__} must take dtype, last"
         assert own[-1].default is np.float32
@@ -106,8 +107,8 @@ def test_methods_are_those_of_the_protocols(row: Model):
 def test_constructors_take_what_the_data_give_and_the_rest_by_name(row: Model):
     data = row.demos[0].data if row.demos else "digits"
     from_data = set(row.arguments(load(data, domain=row.domain)))
-    drawn, samples = row.training == "gradient", row.family != "classifies only"
-    constructs_from_the_data(row.load(), from_data, drawn=drawn, samples=samples)
+    drawn, dtype = row.training == "gradient", row.family != "classifies only"
+    constructs_from_the_data(row.load(), from_data, drawn=drawn, dtype=dtype)
 
 
 @by_name([row for row in ROWS if row.training == "gradient"])
@@ -264,7 +265,7 @@ def test_a_model_shows_what_it_is(row: Model):
             assert f"{name}={setting}" in shown
 
 
-@by_name([row for row in ROWS if row.training == "gradient"])
+@by_name([row for row in SAMPLED if row.training == "gradient"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_model_whose_parameters_are_not_finite_does_not_sample(row: Model, bad: float):
     model = build(row)
@@ -275,7 +276,7 @@ def test_a_model_whose_parameters_are_not_finite_does_not_sample(row: Model, bad
         model.sample(3)
 
 
-@by_name([row for row in ROWS if row.training != "gradient" and row.family != "classifies only"])
+@by_name([row for row in SAMPLED if row.training != "gradient"])
 def test_a_model_that_counted_nan_does_not_sample(row: Model):
     model = make(row).model
     for name, array in leaves(model).items():
@@ -295,7 +296,7 @@ def leaves(model: Any) -> dict[str, np.ndarray]:
     return {n: a for n, some in every for a in some if isinstance(a, np.ndarray)}
 
 
-@by_name([row for row in ROWS if row.family != "classifies only"])
+@by_name(SAMPLED)
 @pytest.mark.parametrize("n", [-1, 2.5, True, "3", None])
 def test_how_many_to_sample_is_a_whole_number(row: Model, n: Any):
     with pytest.raises(InputError, match=r"\bn\b|shape"):

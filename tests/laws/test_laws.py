@@ -18,6 +18,7 @@ from core.state import parameters
 from reference import KINDS, MODELS
 from tests.laws import (
     arguments,
+    autoencoders,
     autoregressive,
     classifiers,
     counting,
@@ -331,6 +332,28 @@ def weights_forget_the_prior(model):
 
     original = model.importance_log_prob
     model.importance_log_prob = bound
+    return model
+
+
+@breaks(autoencoders.knows_no_distribution, "autoencoder", "denoising-autoencoder")
+def gives_its_error_for_a_bound(model):
+    model.elbo = lambda x, y=None, rng=None: -np.sum((x - value(model.reconstruct(x))) ** 2, axis=1)
+    return model
+
+
+@breaks(autoencoders.reconstructs_from_the_code_alone, "autoencoder", "denoising-autoencoder")
+def lets_data_past_the_code(model):
+    return _replace(model, "reconstruct", lambda f: lambda x: f(x) + 0.01 * x)
+
+
+@breaks(autoencoders.reconstructs_from_the_code_alone, "denoising-autoencoder")
+def reconstructs_with_the_others_in_sight(model):
+    return _replace(model, "encode", lambda f: lambda x: f(x) - np.mean(f(x), axis=0))
+
+
+@breaks(autoencoders.reconstructs_from_the_code_alone, "autoencoder")
+def has_an_idle_code(model):
+    model.decoder.layers[0].W[0] = 0.0
     return model
 
 

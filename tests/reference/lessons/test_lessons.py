@@ -18,6 +18,7 @@ from core.distributions import kl_divergence
 from reference import lessons
 from reference.lessons import (
     LESSONS,
+    denoising,
     discrete_sampling,
     exposure_bias,
     gradients,
@@ -81,6 +82,11 @@ WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
     "change_of_variables": {
         "slope": lambda right: lambda f, x: 1 / right(f, x),
         "inverse": lambda _: lambda y: y,
+    },
+    "denoising": {
+        "score": lambda right: lambda x, sigma: right(x, 0.9 * sigma),
+        "denoised": lambda right: lambda x, sigma: x + 0.5 * (right(x, sigma) - x),
+        "network": lambda _: lambda seed: denoising.DenoisingAutoencoder(1, sigma=1.0, seed=seed),
     },
     "dimensionality": {
         "chain": lambda _: lambda m, d: m * 2**d,
