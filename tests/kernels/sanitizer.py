@@ -20,11 +20,13 @@ from triton_viz.core import patch
 from triton_viz.core.callbacks import ForLoopCallbacks
 from triton_viz.core.data import Trans, Umulhi
 
+from kernels.attention import lists_triton
 from tests.kernels.triton_drivers import DRIVERS, FAULTS, faulty
 
 Expression = sanitizer.SymbolicExpr
 _from_value = Expression.from_value.__func__
 _binary = sanitizer.BinarySymbolicExpr.concretize
+_reduced = sanitizer.ReduceSymbolicExpr._to_z3_impl
 _call = patch.PatchOp.__call__
 
 
@@ -55,13 +57,32 @@ def concretize(self: Any) -> Any:
     if self.op == "idiv":
         x, y = self.lhs.concretize(), self.rhs.concretize()
         return TensorHandle(x.data // y.data, x.dtype)
+    if self.op == "ashr":
+        x, y = self.lhs.concretize(), self.rhs.concretize()
+        return TensorHandle(x.data >> y.data, x.dtype)
     if self.op == "where":
         condition, x, y = (part.concretize() for part in (self.cond, self.lhs, self.rhs))
         return TensorHandle(np.where(condition.data, x.data, y.data), x.dtype)
+    if self.op == "expand_dims":
+        x = self.arg.concretize()
+        return TensorHandle(np.expand_dims(x.data, self.axis.to_py()), x.dtype)
+    if self.op == "broadcast":
+        return self.arg.concretize()  # NumPy's operations widen it
     if self.op in ("min", "max"):
         x = self.input.concretize()
         return TensorHandle(np.atleast_1d(getattr(x.data, self.op)()), x.dtype)
     return _binary(self)
+
+
+def shifted(self: Any, x: Any, n: Any) -> Any:
+    """x >> n, of whole numbers: z3 divides by what is positive as an arithmetic shift does."""
+    return self._apply_binop(lambda a, b: a / 2 ** b.as_long(), x, n)
+
+
+def reduced(self: Any) -> Any:
+    """A second reduction, of the single value that a first one left, is that value."""
+    x = self.input._to_z3()
+    return _reduced(self) if isinstance(x[0], list) else x
 
 
 def loops(self: Any) -> Any:
@@ -75,18 +96,28 @@ def loops(self: Any) -> Any:
     return ForLoopCallbacks(range_wrapper_factory=computed)
 
 
+def make_lists() -> None:
+    """Symbolic stores write nothing, so lists that a launch reads are made by the interpreter."""
+    for name in ("ranges_kernel", "columns_kernel", "list_kernel"):
+        setattr(lists_triton, name, getattr(lists_triton, name).interpreted_fn)
+    lists_triton._triton_viz_loop_patcher = patch._loop_patcher
+
+
 def extend() -> None:
     """Teach triton-sanitizer the above."""
     Expression.from_value = classmethod(from_value)
     patch.PatchOp.__call__ = called
-    for kind in ("Binary", "Where", "Reduce"):
+    for kind in ("Binary", "Where", "Reduce", "ExpandDims", "Broadcast"):
         getattr(sanitizer, f"{kind}SymbolicExpr").concretize = concretize
+    sanitizer.BinarySymbolicExpr._Z3_BUILDERS["ashr"] = shifted
+    sanitizer.ReduceSymbolicExpr._to_z3_impl = reduced
     sanitizer.SymbolicSanitizer.register_for_loop_callback = loops
     tl.random._triton_viz_loop_patcher = patch._loop_patcher
 
 
 if __name__ == "__main__":
     extend()
+    make_lists()
     fault = sys.argv[1] if len(sys.argv) > 1 else ""
     with faulty(fault) if fault in FAULTS else nullcontext():
         for name, driver in DRIVERS.items():
