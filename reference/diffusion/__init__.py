@@ -3,8 +3,9 @@
     q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I)        from data to noise, no learning
     p(x_{t−1} | x_t) = N(μ_θ(x_t, t), σ_t² I)      from noise to data
 
-Read `schedule` (the ᾱ), then `ddpm`; one step of sampling is an operation of its own, in
-`reference/operations/diffusion_step.py`. MISSION rows D1 to D8.
+Read `schedule` (the ᾱ), `diffusion` (the chain, its bound, training), then `heads` (what a network
+says of the data) and `samplers`; `ddpm` is the first whole model. One step of sampling is an
+operation of its own, in `reference/operations/diffusion_step.py`. MISSION rows D1 to D8.
 """
 
 from reference.table import WARM_COSINE, Demo, Model, dim_and_levels
@@ -16,8 +17,9 @@ ROWS = [
         tiny={"dim": 2, "steps": 8, "hidden": 8, "blocks": 1},
         arguments=dim_and_levels,
         demos=(
-            Demo("digits", {"hidden": 256, "blocks": 2, "steps": 200},
-                 {**WARM_COSINE, "epochs": 240, "batch_size": 100, "lr": 2e-3}),
+            Demo("digits", {"hidden": 256, "blocks": 1, "steps": 50, "prediction": "levels",
+                            "variance": "learned"},
+                 {**WARM_COSINE, "epochs": 40, "batch_size": 100, "lr": 2e-3}),
             Demo("eight-gaussians", {"hidden": 96, "blocks": 2, "steps": 100},
                  {**WARM_COSINE, "epochs": 60, "batch_size": 200, "lr": 4e-3}),
         ),

@@ -1,7 +1,7 @@
 """The network of the small diffusion models: it looks at x_t, and is told the time.
 
-Another network takes its place where the data are images; all that is asked of one is the call.
-MISSION row D2.
+Another takes its place where the data are images (`unet`, `dit`); all that is asked of one is the
+call. MISSION row D2.
 """
 
 from __future__ import annotations
@@ -24,17 +24,26 @@ class Denoiser:
 
     h ← h + W' silu(W h + U e(t)),    e(t) = (sin ω_i τ, cos ω_i τ)_i,    τ = 1000 t/T,
 
-    with ω_i = 10000^(−i/16), the position embedding of Vaswani et al. 2017, section 3.5.
+    with ω_i = 10000^(−i/16), the position embedding of Vaswani et al. 2017, section 3.5. It says
+    `size` numbers for each of x_t's dim.
 
-    >>> network = Denoiser(2, hidden=8, blocks=1, rng=Generator(0, stream="init"))
-    >>> network(np.ones((5, 2), np.float32), np.array([[500.0]])).shape
-    (5, 2)
+    >>> network = Denoiser(2, 1, hidden=8, blocks=1, rng=Generator(0, stream="init"))
+    >>> network(np.ones((5, 2), np.float32), np.array([500.0])).shape
+    (5, 2, 1)
     """
 
     def __init__(
-        self, dim: int, *, hidden: int, blocks: int, rng: Generator, dtype: Any = np.float32
+        self,
+        dim: int,
+        size: int,
+        *,
+        hidden: int,
+        blocks: int,
+        rng: Generator,
+        dtype: Any = np.float32,
     ) -> None:
         whole("hidden", hidden, 1)
+        self.dim, self.size = dim, size
 
         def layer(n_in: int, n_out: int, gain: float = 1.0) -> Linear:
             return Linear(n_in, n_out, rng, gain=gain, dtype=dtype)
@@ -43,13 +52,13 @@ class Denoiser:
         self.inner = [layer(hidden, hidden) for _ in range(whole("blocks", blocks))]
         self.time = [layer(2 * FREQUENCIES, hidden) for _ in range(blocks)]
         self.outer = [layer(hidden, hidden, gain=0.5) for _ in range(blocks)]
-        self.last = layer(hidden, dim, gain=0.0)  # starts as the zero function
+        self.last = layer(hidden, dim * size, gain=0.0)  # starts as the zero function
 
     def __call__(self, x_t: Array, tau: Any) -> Array:
-        """x_t (B, dim), tau (B, 1) or (1, 1) → (B, dim)."""
-        angle = tau * 10000.0 ** (-np.arange(FREQUENCIES) / FREQUENCIES)
+        """x_t (B, dim), tau (B,) or (1,) → (B, dim, size)."""
+        angle = np.reshape(tau, (-1, 1)) * 10000.0 ** (-np.arange(FREQUENCIES) / FREQUENCIES)
         e = np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(x_t.dtype)  # (B, 2·16)
         h = self.first(x_t)  # (B, hidden)
         for inner, time, outer in zip(self.inner, self.time, self.outer, strict=True):
             h = h + outer(silu(inner(h) + time(e)))
-        return self.last(silu(h))
+        return np.reshape(self.last(silu(h)), (len(x_t), self.dim, self.size))

@@ -1,6 +1,6 @@
-"""What a denoiser's output says about the data.
+"""What a network may be asked for, and how each of it gives the others.
 
-In x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε only x_t is known. A network may be asked for one of three things,
+In x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε only x_t is known. A regression is asked for one of three things,
 
     "eps"    ε                            x̂_0 = (x_t − √(1−ᾱ_t) ε̂) / √ᾱ_t
     "x0"     x_0                          x̂_0 itself
@@ -8,7 +8,8 @@ In x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε only x_t is known. A network may be as
 
 (Ho et al. 2020, Eq. 15; Salimans & Ho 2022, appendix D), each of which gives the others. Where x_t
 is nearly noise the first divides by next to nothing, and at ᾱ_t = 0 the noise says nothing of the
-data; v is good at both ends. MISSION row D2.
+data; v is good at both ends. "levels" asks how likely each value of x_0 is: `heads` has it, and for
+a sampler its mean is x̂_0. MISSION rows D2, D3.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from core import Array
 from core.checks import one_of
 from core.errors import InputError
 
@@ -25,8 +27,11 @@ PREDICTIONS: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
     "eps": lambda signal, noise: (1 / signal, -noise / signal),
     "x0": lambda signal, noise: (0.0, 1.0),
     "v": lambda signal, noise: (signal, -noise),
+    "levels": lambda signal, noise: (0.0, 1.0),
 }
 """(√ᾱ_t, √(1−ᾱ_t)) → (p, q) of x̂_0 = p·x_t + q·output."""
+
+REGRESSIONS = ("eps", "x0", "v")
 
 
 def x0_coefficients(prediction: str, signal: Any, noise: Any) -> tuple[Any, Any]:
@@ -42,3 +47,23 @@ def x0_coefficients(prediction: str, signal: Any, noise: Any) -> tuple[Any, Any]
     if prediction == "eps" and np.any(signal == 0):
         raise InputError("prediction must be x0 or v where alpha_bar_t is 0, got eps")
     return line(signal, noise)
+
+
+def target(prediction: str, x_0: Array, eps: Array, signal: Any, noise: Any) -> Array:
+    """What a regression should have said of x_t = signal·x_0 + noise·eps, (B, …).
+
+    >>> target("v", 1.0, 0.5, signal=0.8, noise=0.6)  # 0.8 · 0.5 − 0.6 · 1
+    -0.2
+    """
+    one_of("prediction", prediction, REGRESSIONS)
+    return {"eps": eps, "x0": x_0, "v": signal * eps - noise * x_0}[prediction]
+
+
+def converted(output: Array, x_t: Array, signal: Any, noise: Any, *, source: str, to: str) -> Array:
+    """An output of the kind `source` as one of the kind `to`: the same x̂_0 and ε̂ behind it.
+
+    Raises InputError as `x0_coefficients` does; ε̂ and v̂ need some noise in x_t.
+    """
+    p, q = x0_coefficients(source, signal, noise)
+    x_0 = p * x_t + q * output
+    return target(to, x_0, (x_t - signal * x_0) / noise, signal, noise)

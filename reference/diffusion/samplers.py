@@ -14,13 +14,17 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from core import Array
 from core.checks import number, one_of
+from core.random import normal
+from reference.diffusion.heads import VARIANCES
 from reference.diffusion.parametrisation import x0_coefficients
 from reference.diffusion.schedule import Schedule, posterior_coefficients
 from reference.operations.diffusion_step import StepCoefficients, step
 
-VARIANCES = ("beta", "beta_tilde")
+FIXED = ("beta", "beta_tilde")
 
 
 class Denoises(Protocol):
@@ -39,10 +43,13 @@ class Denoises(Protocol):
     def x_0(self, x_t: Array, t: Any) -> Array:
         """x̂_0, (B, …): the data that the model sees in x_t."""
 
+    def reverse(self, x_t: Array, t: int, s: int) -> tuple[Array, Array]:
+        """Mean and variance of p_θ(x_s | x_t), (B, …), where the variance is learned."""
+
 
 @dataclass(frozen=True)
 class Ancestral:
-    """The model's own step, p_θ(x_s | x_t); variance: σ² is "beta" or "beta_tilde".
+    """The model's own step, p_θ(x_s | x_t); variance: σ² is "beta", "beta_tilde", or "learned".
 
     >>> Ancestral("beta_tilde")
     Ancestral(variance='beta_tilde')
@@ -55,6 +62,10 @@ class Ancestral:
 
     def __call__(self, model: Denoises, x_t: Array, t: int, s: int, *, seed: int) -> Array:
         """x_s (B, …), with noise named by seed and t."""
+        if self.variance == "learned":
+            mean, variance = model.reverse(x_t, t, s)
+            z = normal(seed, x_t.shape, step=t, stream="noise", dtype=x_t.dtype)
+            return mean + np.sqrt(variance) * z
         alpha_bar_t, alpha_bar_s = model.schedule.alpha_bar[[t, s]]
         c = ddpm_coefficients(alpha_bar_t, alpha_bar_s, self.variance, model.prediction)
         return step(x_t, model.output(x_t, t), c, seed=seed, t=t, clip=model.clip)
@@ -113,7 +124,7 @@ def ddpm_coefficients(
 
     At s = 0 no noise is added (Algorithm 2, line 3). InputError for another `variance`.
     """
-    one_of("variance", variance, VARIANCES)
+    one_of("variance", variance, FIXED)
     a, b, beta_tilde = posterior_coefficients(alpha_bar_t, alpha_bar_s)
     beta = 1 - alpha_bar_t / alpha_bar_s
     var = 0.0 if alpha_bar_s == 1 else beta if variance == "beta" else beta_tilde

@@ -90,10 +90,32 @@ class Schedule:
         signal, noise = self.signal_and_noise(t, x_0)
         return signal * x_0 + noise * eps
 
-    def posterior(self, x_0: Array, x_t: Array, t: int) -> tuple[Array, float]:
-        """μ̃_t (B, …) and β̃_t of q(x_{t−1} | x_t, x_0); Eq. 6."""
-        a, b, beta_tilde = posterior_coefficients(self.alpha_bar[t], self.alpha_bar[t - 1])
+    def posterior(
+        self, x_0: Array, x_t: Array, t: int, s: int | None = None
+    ) -> tuple[Array, float]:
+        """μ̃_t (B, …) and β̃_t of q(x_s | x_t, x_0), s = t − 1 unless given; Eq. 6."""
+        s = t - 1 if s is None else s
+        a, b, beta_tilde = posterior_coefficients(self.alpha_bar[t], self.alpha_bar[s])
         return a * x_t + b * x_0, beta_tilde
+
+    def posterior_variance(self, t: int) -> float:
+        """β̃_t; Eq. 7."""
+        return posterior_coefficients(self.alpha_bar[t], self.alpha_bar[t - 1])[2]
+
+    def gain_and_most(self, t: Any, x: Array, s: int | None = None) -> tuple[Any, Any]:
+        """SNR_s − SNR_t, what a step back to s = t − 1 tells of the data; and β_t/β̃_t.
+
+        With b and β̃ of Eq. 7 the first is b²/β̃. Columns beside x (B, …), in its dtype, as in
+        `signal_and_noise`. At s = 0, where the first is infinite and β̃ is 0, they are 0 and 1.
+        """
+        t = np.asarray(self.times(t, 1))
+        a, before = self.alpha_bar[t], self.alpha_bar[t - 1 if s is None else s]
+        known = before < 1
+        rest = np.where(known, 1 - before, 1.0)
+        gain = np.where(known, before / rest - a / (1 - a), 0.0)
+        most = np.where(known, (1 - a) / rest, 1.0)
+        column = (-1, *[1] * (x.ndim - 1))
+        return gain.reshape(column).astype(x.dtype), most.reshape(column).astype(x.dtype)
 
     def timesteps(self, n: int | None = None) -> list[int]:
         """n + 1 times from T down to 0, evenly spaced: where a sampler of n steps stops by.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class Likelihood:
     `bound` is None when the likelihood is exact, else the name of the bound: the true figure is
     at most `nats`. `gap` is mean(log p_true − log p_model), where the true density is known; being
     paired it is far more exact than the difference of two means. `impossible` counts samples the
-    model gives probability 0, which make `nats` infinite.
+    model gives probability 0, which make `nats` infinite. `terms` are what a diffusion model's
+    bound is the sum of, in nats: L_0, the decoder's, to L_T, the prior's.
     """
 
     nats: float
@@ -46,6 +47,7 @@ class Likelihood:
     impossible: int = 0
     gap: float | None = None
     gap_se: float | None = None
+    terms: tuple[float, ...] | None = None
 
 
 def likelihood(
@@ -74,10 +76,23 @@ def likelihood(
         raise InputError(f"{data.name} has no {split} rows to score")
     conditional = bool(data.given) and takes_condition(model)
     y = part.y if conditional or _needs_label(model) else None
+    if hasattr(model, "terms"):
+        return _by_terms(model, data, x, y if conditional else None, seed)
     log_p, bound = _log_likelihoods(model, x, y, seed, whole("samples", samples, 1))
     if data.domain == "continuous" and getattr(model, "levels", None) is not None:
         return _summary(log_p, None, True, x, bound)  # of pixels' probabilities, not a density
     return _summary(log_p, data, data.domain != "continuous", x, bound)
+
+
+def _by_terms(model: Any, data: Dataset, x: Batch, y: Batch, seed: int) -> Likelihood:
+    """The bound of a diffusion model, and its terms."""
+    rng = Generator(seed, stream="evaluate")
+    batch = (x,) if y is None else (x, y)
+    terms = _in_batches(lambda b, c=None: np.swapaxes(model.terms(b, c, rng), 0, 1), *batch)
+    discrete = model.levels is not None  # of pixels' probabilities, not a density
+    log_p = -terms.sum(axis=1)
+    score = _summary(log_p, None if discrete else data, discrete, x, "ELBO")
+    return replace(score, terms=tuple(terms.mean(axis=0).tolist()))
 
 
 def takes_condition(model: Any) -> bool:

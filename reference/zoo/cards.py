@@ -92,6 +92,9 @@ def _facts(entry: Entry) -> str:
         facts["variance explained"] = f"{100 * entry['reconstruction']['explained']:.0f} %"
     if asked := entry.get("fidelity", {}).get("asked"):
         facts["of the class asked for"] = f"{100 * asked:.0f} %"
+    if terms := entry.get("terms"):
+        decoder, steps, prior = terms[0], sum(terms[1:-1]), terms[-1]
+        facts["decoder, steps, prior"] = " + ".join(number(n, 2) for n in (decoder, steps, prior))
     facts["parameters"] = integer(entry["parameters"])
     facts["seconds"] = number(entry["seconds"], 1)
     cells = "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in facts.items())

@@ -174,6 +174,7 @@ def figures_of(score: likelihood.Likelihood) -> Entry:
         "impossible": score.impossible or None,
         "gap": score.gap,
         "gap_se": score.gap_se,
+        "terms": None if score.terms is None else [round(nats, 4) for nats in score.terms],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,11 +55,24 @@ def print_likelihood(model: Any, data: Dataset, split: str, first: int | None, s
         print_tokens(data, split, first, s.nats)
     elif s.bits_per_dim is not None:
         print(f"bits per dimension  {at_most}{s.bits_per_dim:.4f}")
+    if s.terms is not None:
+        print_terms(s.terms)
     if s.gap is not None:
         print(f"gap to the truth    {at_most}{s.gap:.4f} ± {s.gap_se:.4f}")
     if s.impossible:
         cure = "; training with --set alpha=0.5 gives it some" if hasattr(model, "alpha") else ""
         print(f"impossible samples  {s.impossible}, which the model gives probability 0{cure}")
+
+
+def print_terms(terms: Sequence[float]) -> None:
+    """What a diffusion model's bound is the sum of: the decoder, the steps by fifths, the prior."""
+    T = len(terms) - 1
+    ends = [1 + (T - 1) * i // 5 for i in range(6)]
+    print(f"  L_0, the decoder  {terms[0]:9.3f}")
+    for a, b in pairwise(ends):
+        if a < b:
+            print(f"  {f'L_{a} … L_{b - 1}':16}  {sum(terms[a:b]):9.3f}")
+    print(f"  {f'L_{T}, the prior':16}  {terms[-1]:9.3f}")
 
 
 def print_tokens(data: Dataset, split: str, first: int | None, nats: float) -> None:

@@ -1,0 +1,208 @@
+"""What every diffusion model is: a chain that turns data into noise, and one that undoes it.
+
+Noise is added in T small steps (`schedule`), x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε; each is undone by a
+Gaussian, in which the network's guess x̂_0 at the data (`heads`) stands for x_0:
+
+    p_θ(x_{t−1} | x_t) = N(μ_θ(x_t, t), σ_t² I),    x_T ~ N(0, I)          (Eq. 1, and section 3.2)
+    μ_θ(x_t, t) = μ̃_t(x_t, x̂_0) = 1/√α_t · (x_t − β_t/√(1−ᾱ_t) · ε_θ(x_t, t))            (Eq. 11)
+
+where ε_θ is the noise that x̂_0 leaves in x_t. Samples are drawn step by step (`samplers`),
+
+    x_{t−1} = μ_θ(x_t, t) + σ_t z,    z ~ N(0, I)                                    (Algorithm 2).
+
+The chain is a latent-variable model with a fixed encoder q, and has its evidence lower bound
+(Eq. 5), in nats:
+
+    −log p(x_0) ≤ E_q[L_T + Σ_{t>1} L_{t−1} + L_0],    L_T = KL(q(x_T|x_0) ‖ p(x_T)),
+    L_{t−1} = KL(q(x_{t−1}|x_t, x_0) ‖ p_θ(x_{t−1}|x_t)),    L_0 = −log p_θ(x_0|x_1).
+
+With σ_t² = r β̃_t and the signal-to-noise ratio SNR = ᾱ/(1−ᾱ), each of D numbers adds to L_{t−1}
+
+    ½ (ln r + (1 + (SNR_{t−1} − SNR_t)(x_0 − x̂_0)²) / r − 1)
+
+(for r = 1 Kingma et al. 2021, Eq. 14). Training drops the terms' weights and is plain regression
+(Algorithm 1, Eq. 14). The equations are Ho, Jain & Abbeel's (2020). MISSION rows D1 to D3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from core import Array, value
+from core.checks import float_dtype, images, one_of, sizes, some, whole
+from core.distributions import Normal, kl_divergence
+from core.errors import InputError
+from core.model import Described, draws
+from core.random import Generator, checked_generator, normal
+from reference.diffusion.heads import Categorical, Guess, Regression
+from reference.diffusion.samplers import DDIM, Ancestral, Heun
+from reference.diffusion.schedule import make_schedule
+
+Head = Regression | Categorical
+VLB_WEIGHT = 0.001
+"""Of the bound beside the regression, where σ_t² is learned: it moves nothing else."""
+
+
+class Diffusion(Described):
+    """A diffusion model of x (B, *shape); whoever inherits it brings the `denoiser`:
+
+        (x_t (B, *shape), τ (B,) or (1,) in (0, 1000]) ↦ (B, *shape, head.size)
+
+    levels: the data take so many evenly spaced values in [−1, 1]. Then x̂_0 is kept in that range,
+    and `elbo` bounds the log-probability of such values instead of a density.
+    steps: T. schedule: one of SCHEDULES. prediction: what the network is asked for, one of
+    PREDICTIONS. variance: of a step; σ_t² is "beta" (β_t), best for x_0 ~ N(0, I), "beta_tilde"
+    (β̃_t), best for x_0 in one point (section 3.2), or "learned", between the two.
+
+    Raises InputError for another schedule, prediction or variance, steps < 2 or levels < 2.
+    """
+
+    denoiser: Callable[..., Array]
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        levels: int | None,
+        steps: int,
+        schedule: str,
+        prediction: str,
+        variance: str,
+        dtype: Any,
+    ) -> None:
+        self.shape, self.dtype = sizes("shape", shape), float_dtype(dtype)
+        self.levels = None if levels is None else whole("levels", levels, 2)
+        self.schedule, self.steps = make_schedule(schedule, steps), whole("steps", steps, 2)
+        self.prediction, self.variance = prediction, variance
+        self.head: Head = _head(prediction, variance, self.levels)
+
+    @property
+    def alphas_cumprod(self) -> Any:
+        """ᾱ_1 … ᾱ_T, (T,)."""
+        return self.schedule.alphas_cumprod
+
+    @property
+    def clip(self) -> float | None:
+        """x̂_0 is kept within [−clip, clip]; None: anywhere."""
+        return None if self.levels is None else 1.0
+
+    def guess(self, x_t: Array, t: Any) -> Guess:
+        """What the network sees in x_t (B, *shape) at times t in 1 … T, (B,) or one for all."""
+        tau = np.reshape(self.schedule.times(t, 1), -1) * (1000 / self.schedule.T)
+        return self.head.guess(
+            self.denoiser(x_t, tau), x_t, *self.schedule.signal_and_noise(t, x_t)
+        )
+
+    def output(self, x_t: Array, t: Any) -> Array:
+        """What the network says, of the kind `prediction`, (B, *shape)."""
+        return self.guess(x_t, t).output
+
+    def x_0(self, x_t: Array, t: Any) -> Array:
+        """x̂_0, (B, *shape): the data that the network sees in x_t."""
+        return self.guess(x_t, t).x_0
+
+    def epsilon(self, x_t: Array, t: Any) -> Array:
+        """ε_θ(x_t, t), (B, *shape): the noise that x̂_0 leaves in x_t."""
+        signal, noise = self.schedule.signal_and_noise(t, x_t)
+        return (x_t - signal * self.x_0(x_t, t)) / noise  # Eq. 4, solved for ε
+
+    def loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
+        """E‖what the network should have said − what it said‖² at one random t per row; no labels.
+
+        For "eps" this is Algorithm 1. Where σ_t² is learned beside it, a little of the bound is
+        added, in which x̂_0 is held still (Nichol & Dhariwal 2021, section 3.1).
+        """
+        x, rng = images(some(x), self.shape, self.dtype), checked_generator(rng)
+        t = rng.integers(1, self.schedule.T + 1, (len(x),))
+        eps = rng.normal(x.shape, dtype=self.dtype)
+        x_t = self.schedule.add_noise(x, eps, t)
+        guess = self.guess(x_t, t)
+        error = self.head.error(guess, x, eps, *self.schedule.signal_and_noise(t, x))
+        loss = np.mean(_total(np.square(error)))
+        if self.variance != "learned" or isinstance(self.head, Categorical):
+            return loss
+        still = guess._replace(x_0=value(guess.x_0))
+        bound = np.where(t == 1, self._decoder(x, still), self._kl(x, t, still))
+        return loss + VLB_WEIGHT * self.schedule.T * np.mean(bound)
+
+    def elbo(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
+        """A lower bound on log p(x) in nats, (B,): Eq. 5, each term at one draw of its noise."""
+        return -np.sum(self.terms(x, y, rng), axis=0)
+
+    def terms(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
+        """L_0, L_1, …, L_T in nats, (T + 1, B): what the bound is the sum of."""
+        x, rng = images(x, self.shape, self.dtype), checked_generator(rng)
+        steps = [self.term(x, t, rng) for t in range(1, self.schedule.T + 1)]
+        return np.stack([*steps, self.prior_kl(x)])
+
+    def term(self, x: Array, t: int, rng: Generator) -> Array:
+        """L_{t−1}, (B,), of x (B, *shape), at one draw of x_t."""
+        x_t = self.schedule.add_noise(x, rng.normal(x.shape, dtype=self.dtype), t)
+        guess = self.guess(x_t, t)
+        return self._decoder(x, guess) if t == 1 else self._kl(x, t, guess)
+
+    def prior_kl(self, x: Array) -> Array:
+        """L_T, (B,)."""
+        alpha_bar = float(self.schedule.alpha_bar[-1])
+        q = Normal(math.sqrt(alpha_bar) * x, math.sqrt(1 - alpha_bar))  # Eq. 4
+        return _total(kl_divergence(q, Normal(0.0, 1.0)))
+
+    def _kl(self, x: Array, t: Any, guess: Guess) -> Array:
+        gain, most = self.schedule.gain_and_most(t, x)
+        r = self.head.ratio(guess, gain, most)
+        error = gain * np.square(x - guess.x_0)
+        return 0.5 * _total(np.log(r) + (1 + error) / r - 1)
+
+    def _decoder(self, x: Array, guess: Guess) -> Array:
+        least, most = self.schedule.posterior_variance(2), float(self.schedule.beta[1])
+        return -_total(self.head.log_decoder(guess, x, least, most))
+
+    def reverse(self, x_t: Array, t: int, s: int) -> tuple[Array, Array]:
+        """Mean and variance of p_θ(x_s | x_t), s < t, (B, *shape); the variance at s = 0 is 0."""
+        guess = self.guess(x_t, t)
+        mean, beta_tilde = self.schedule.posterior(guess.x_0, x_t, t, s)
+        if s == 0:
+            return mean, np.zeros_like(value(mean))
+        r = self.head.ratio(guess, *self.schedule.gain_and_most(t, x_t, s))
+        return mean, r * beta_tilde
+
+    @draws
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        sampler: str = "ddpm",
+        steps: int | None = None,
+        eta: float = 0.0,
+    ) -> Any:
+        """n samples (n, *shape). Row i depends on seed and i only, up to rounding in the network.
+
+        sampler: "ddpm" (Algorithm 2), "ddim" with η = `eta`, or "heun", a second-order ODE solver.
+        steps: how many (default T), evenly spaced over the chain; "heun" asks the network twice.
+        """
+        samplers: dict[str, Callable[..., Array]]
+        samplers = {"ddpm": Ancestral(self.variance), "ddim": DDIM(eta), "heun": Heun()}
+        take_step = samplers[one_of("sampler", sampler, samplers)]
+        x = normal(seed, (n, *self.shape), stream="latent", dtype=self.dtype)  # x_T
+        for t, s in pairwise(self.schedule.timesteps(steps)):
+            x = take_step(self, x, t, s, seed=seed)
+        return x
+
+
+def _head(prediction: str, variance: str, levels: int | None) -> Head:
+    if prediction != "levels":
+        return Regression(prediction, variance, levels)
+    if levels is None:
+        raise InputError("prediction must be eps, x0 or v for data without levels, got levels")
+    return Categorical(variance, levels)
+
+
+def _total(a: Array) -> Array:
+    """Σ over all of a sample's numbers: (B, …) → (B,)."""
+    return np.sum(a, axis=tuple(range(1, a.ndim)))
