@@ -11,22 +11,13 @@ where ε_θ is the noise that x̂_0 leaves in x_t. Samples are drawn step by ste
     x_{t−1} = μ_θ(x_t, t) + σ_t z,    z ~ N(0, I)                                    (Algorithm 2).
 
 The chain is a latent-variable model with a fixed encoder q, and has its evidence lower bound
-(Eq. 5), in nats:
-
-    −log p(x_0) ≤ E_q[L_T + Σ_{t>1} L_{t−1} + L_0],    L_T = KL(q(x_T|x_0) ‖ p(x_T)),
-    L_{t−1} = KL(q(x_{t−1}|x_t, x_0) ‖ p_θ(x_{t−1}|x_t)),    L_0 = −log p_θ(x_0|x_1).
-
-With σ_t² = r β̃_t and the signal-to-noise ratio SNR = ᾱ/(1−ᾱ), each of D numbers adds to L_{t−1}
-
-    ½ (ln r + (1 + (SNR_{t−1} − SNR_t)(x_0 − x̂_0)²) / r − 1)
-
-(for r = 1 Kingma et al. 2021, Eq. 14). Training drops the terms' weights and is plain regression
-(Algorithm 1, Eq. 14). The equations are Ho, Jain & Abbeel's (2020). MISSION rows D1 to D3.
+(`bound`), a sum of one term for each step. Training drops the terms' weights and is plain
+regression (Algorithm 1, Eq. 14). The equations are Ho, Jain & Abbeel's (2020). MISSION rows D1 to
+D3.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -35,15 +26,14 @@ import numpy as np
 
 from core import Array, value
 from core.checks import float_dtype, images, one_of, sizes, some, whole
-from core.distributions import Normal, kl_divergence
 from core.errors import InputError
 from core.model import Described, draws
 from core.random import Generator, checked_generator, normal
-from reference.diffusion.heads import Categorical, Guess, Regression
+from reference.diffusion.bound import decoder_term, step_term, terms, total
+from reference.diffusion.heads import Categorical, Guess, Head, Regression
 from reference.diffusion.samplers import DDIM, Ancestral, Heun
 from reference.diffusion.schedule import make_schedule
 
-Head = Regression | Categorical
 VLB_WEIGHT = 0.001
 """Of the bound beside the regression, where σ_t² is learned: it moves nothing else."""
 
@@ -91,7 +81,7 @@ class Diffusion(Described):
         """x̂_0 is kept within [−clip, clip]; None: anywhere."""
         return None if self.levels is None else 1.0
 
-    def guess(self, x_t: Array, t: Any) -> Guess:
+    def guess(self, x_t: Array, t: Any, y: Any = None) -> Guess:
         """What the network sees in x_t (B, *shape) at times t in 1 … T, (B,) or one for all."""
         tau = np.reshape(self.schedule.times(t, 1), -1) * (1000 / self.schedule.T)
         return self.head.guess(
@@ -123,11 +113,11 @@ class Diffusion(Described):
         x_t = self.schedule.add_noise(x, eps, t)
         guess = self.guess(x_t, t)
         error = self.head.error(guess, x, eps, *self.schedule.signal_and_noise(t, x))
-        loss = np.mean(_total(np.square(error)))
+        loss = np.mean(total(np.square(error)))
         if self.variance != "learned" or isinstance(self.head, Categorical):
             return loss
         still = guess._replace(x_0=value(guess.x_0))
-        bound = np.where(t == 1, self._decoder(x, still), self._kl(x, t, still))
+        bound = np.where(t == 1, decoder_term(self, x, still), step_term(self, x, t, still))
         return loss + VLB_WEIGHT * self.schedule.T * np.mean(bound)
 
     def elbo(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
@@ -136,31 +126,7 @@ class Diffusion(Described):
 
     def terms(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
         """L_0, L_1, …, L_T in nats, (T + 1, B): what the bound is the sum of."""
-        x, rng = images(x, self.shape, self.dtype), checked_generator(rng)
-        steps = [self.term(x, t, rng) for t in range(1, self.schedule.T + 1)]
-        return np.stack([*steps, self.prior_kl(x)])
-
-    def term(self, x: Array, t: int, rng: Generator) -> Array:
-        """L_{t−1}, (B,), of x (B, *shape), at one draw of x_t."""
-        x_t = self.schedule.add_noise(x, rng.normal(x.shape, dtype=self.dtype), t)
-        guess = self.guess(x_t, t)
-        return self._decoder(x, guess) if t == 1 else self._kl(x, t, guess)
-
-    def prior_kl(self, x: Array) -> Array:
-        """L_T, (B,)."""
-        alpha_bar = float(self.schedule.alpha_bar[-1])
-        q = Normal(math.sqrt(alpha_bar) * x, math.sqrt(1 - alpha_bar))  # Eq. 4
-        return _total(kl_divergence(q, Normal(0.0, 1.0)))
-
-    def _kl(self, x: Array, t: Any, guess: Guess) -> Array:
-        gain, most = self.schedule.gain_and_most(t, x)
-        r = self.head.ratio(guess, gain, most)
-        error = gain * np.square(x - guess.x_0)
-        return 0.5 * _total(np.log(r) + (1 + error) / r - 1)
-
-    def _decoder(self, x: Array, guess: Guess) -> Array:
-        least, most = self.schedule.posterior_variance(2), float(self.schedule.beta[1])
-        return -_total(self.head.log_decoder(guess, x, least, most))
+        return terms(self, images(x, self.shape, self.dtype), y, checked_generator(rng))
 
     def reverse(self, x_t: Array, t: int, s: int) -> tuple[Array, Array]:
         """Mean and variance of p_θ(x_s | x_t), s < t, (B, *shape); the variance at s = 0 is 0."""
@@ -201,8 +167,3 @@ def _head(prediction: str, variance: str, levels: int | None) -> Head:
     if levels is None:
         raise InputError("prediction must be eps, x0 or v for data without levels, got levels")
     return Categorical(variance, levels)
-
-
-def _total(a: Array) -> Array:
-    """Σ over all of a sample's numbers: (B, …) → (B,)."""
-    return np.sum(a, axis=tuple(range(1, a.ndim)))

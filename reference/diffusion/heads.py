@@ -124,3 +124,6 @@ class Categorical:
         k = np.rint((x + 1) * ((self.size - 1) / 2)).astype(np.int64)
         chosen = np.arange(self.size) == k[..., None]
         return np.sum(np.where(chosen, guess.detail, 0.0), axis=-1)
+
+
+Head = Regression | Categorical

@@ -52,8 +52,8 @@ def x0_coefficients(prediction: str, signal: Any, noise: Any) -> tuple[Any, Any]
 def target(prediction: str, x_0: Array, eps: Array, signal: Any, noise: Any) -> Array:
     """What a regression should have said of x_t = signal·x_0 + noise·eps, (B, …).
 
-    >>> target("v", 1.0, 0.5, signal=0.8, noise=0.6)  # 0.8 · 0.5 − 0.6 · 1
-    -0.2
+    >>> target("v", x_0=1.0, eps=2.0, signal=0.0, noise=1.0)
+    -1.0
     """
     one_of("prediction", prediction, REGRESSIONS)
     return {"eps": eps, "x0": x_0, "v": signal * eps - noise * x_0}[prediction]

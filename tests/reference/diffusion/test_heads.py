@@ -15,6 +15,7 @@ from core.errors import InputError
 from core.functional import log_softmax
 from core.random import Generator
 from core.state import parameters
+from reference.diffusion import bound, diffusion
 from reference.diffusion.ddpm import DDPM
 from reference.diffusion.heads import VARIANCES, Categorical, Regression
 from reference.diffusion.parametrisation import REGRESSIONS, converted, target
@@ -105,15 +106,19 @@ def test_the_terms_are_of_the_samplers_gaussians(schedule, prediction, variance)
 
 
 @pytest.mark.parametrize("fault", ["one more step of gain", "another ratio"])
-def test_a_wrong_term_is_rejected(fault):
-    model = random_model(steps=5, levels=5, variance="learned", prediction="levels")
-    right = model._kl
-    if fault == "one more step of gain":
-        model._kl = lambda x, t, guess: right(x, min(t + 1, 5), guess)
-    else:
-        model._kl = lambda x, t, guess: right(x, t, guess._replace(detail=guess.detail * 0.9))
+def test_a_wrong_term_is_rejected(monkeypatch, fault):
+    right = bound.step_term
+
+    def wrong(model, x, t, guess):
+        if fault == "one more step of gain":
+            return right(model, x, min(t + 1, 5), guess)
+        return right(model, x, t, guess._replace(detail=guess.detail * 0.9))
+
+    monkeypatch.setattr(bound, "step_term", wrong)
     with pytest.raises(AssertionError):
-        terms_are_of_the_samplers_gaussians(model)
+        terms_are_of_the_samplers_gaussians(
+            random_model(steps=5, levels=5, variance="learned", prediction="levels")
+        )
 
 
 # A variance that is learned beside a regression
@@ -151,8 +156,6 @@ def bound_moves_the_variance_only(model, x):
 
 
 def test_the_bounds_share_of_the_loss_moves_the_variance_only(monkeypatch):
-    from reference.diffusion import diffusion
-
     model, x = random_model(steps=8, variance="learned"), draw(0, 30, 3)
     bound_moves_the_variance_only(model, x)
     monkeypatch.setattr(diffusion, "value", lambda a: a)  # x̂_0 not held still
