@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import value
+from core import grad, value
 from core.errors import InputError
 from core.random import uniform
 from reference import MODELS
@@ -101,7 +101,7 @@ def test_wrong_steps_are_rejected(kind: Any):
 def test_a_transformer_sees_its_window_and_no_more(dim: int):
     model, length = made("transformer", dim), 6
     model.dim = length  # for the law: how many variables a row has
-    window = np.tri(length, k=-1, dtype=bool) & ~np.tri(length, k=-dim - 1, dtype=bool)
+    window = np.tri(length, k=-1, dtype=bool) & ~np.tri(length, k=-dim, dtype=bool)
 
     def conditionals(x: Any) -> Any:
         model.dim = dim
@@ -111,6 +111,33 @@ def test_a_transformer_sees_its_window_and_no_more(dim: int):
             model.dim = length
 
     sees_exactly(model, window, conditionals=conditionals, n=24)
+
+
+def every_place_is_trained(model: Any, x: np.ndarray) -> None:
+    """Whatever is used beyond the window was learned on rows inside it."""
+    W = model.positions.W
+    gradient = grad(np.sum(model.log_prob(x)), W)
+    assert np.abs(gradient).max(axis=1).all()
+
+
+class ReadsOnePlaceMore(Transformer):
+    """The token before the first, and `dim` more: the last place is met beyond the window only."""
+
+    def __init__(self, dim: int, *sizes: Any, **how: Any) -> None:
+        super().__init__(dim + 1, *sizes, **how)
+        self.dim = dim
+
+
+def test_a_place_that_is_not_trained_is_seen():
+    how: Any = {"layers": 1, "heads": 1, "width": 4, "dtype": np.float64}
+    model = randomise(ReadsOnePlaceMore(4, V, **how), 0)
+    with pytest.raises(AssertionError):
+        every_place_is_trained(model, texts(3, 4))
+
+
+@given(dim=st.integers(1, 6), seed=st.integers(0, 9))
+def test_a_transformer_uses_no_place_that_its_rows_do_not_train(dim: int, seed: int):
+    every_place_is_trained(made("transformer", dim, seed=seed), texts(3, dim, seed))
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
