@@ -148,16 +148,22 @@ def _own_errors(op: Op, arguments: Arguments, expected: Any, truth: Any) -> list
 
 
 def _as_float32(v: Any) -> Any:
-    return v.astype(np.float32) if isinstance(v, np.ndarray) and v.dtype == np.float64 else v
+    return _cast(v, np.float64, np.float32)
 
 
 def _widened(arguments: Arguments) -> Arguments:
-    def widen(v: Any) -> Any:
-        if isinstance(v, np.ndarray) and v.dtype.kind == "f":
-            return v.astype(np.float64, copy=False)
-        return v
+    return {k: _cast(v, np.floating, np.float64) for k, v in arguments.items()}
 
-    return {k: widen(v) for k, v in arguments.items()}
+
+def _cast(v: Any, which: Any, to: Any) -> Any:
+    """v with its arrays of that kind in another dtype, in lists too; v itself if there is none."""
+    if isinstance(v, np.ndarray):
+        return v.astype(to, copy=False) if np.issubdtype(v.dtype, which) else v
+    if isinstance(v, list | tuple):
+        cast = [_cast(entry, which, to) for entry in v]
+        same = all(a is b for a, b in zip(cast, v, strict=True))
+        return v if same else cast
+    return v
 
 
 def largest(result: Any, truth: Any) -> float:

@@ -21,7 +21,7 @@ from core.errors import InputError
 
 CHUNK = 1 << 15
 """Numbers in a run: with what is made of them they stay in the cache."""
-_WORTH = 1 << 17  # numbers from which on a second thread pays
+_WORTH = 1 << 17
 
 
 def chunks(rows: int, width: int) -> list[slice]:
@@ -36,11 +36,12 @@ def share(
     rest: Sequence[Any] = (),
     parts: Any = (),
     slices: Sequence[slice] = (),
+    worth: int = _WORTH,
 ) -> None:
     """kernel(*rows of each array of by_row, *entry k of each array of parts, *rest) on each run k.
 
     The arrays of by_row have one length; the first says how wide a row is. slices: the runs, if
-    they are not to be `chunks`.
+    they are not to be `chunks`. worth: numbers from which on a second thread pays.
     """
     rows, size = len(by_row[0]), by_row[0].size
     runs = list(enumerate(slices or chunks(rows, size // max(rows, 1))))
@@ -49,7 +50,7 @@ def share(
         for k, run in share:
             kernel(*(a[run] for a in by_row), *(a[k] for a in parts), *rest)
 
-    threads = min(numba.get_num_threads(), len(runs)) if size >= _WORTH else 1
+    threads = min(numba.get_num_threads(), len(runs)) if size >= worth else 1
     if threads <= 1:
         work(runs)
         return

@@ -16,6 +16,7 @@ import numpy as np
 
 from core.functional import sigmoid
 from kernels.calls import Arguments
+from kernels.sampling import image_rows
 from kernels.table import Op
 from reference.autoregressive.fvsbn import fvsbn_sample
 from reference.autoregressive.made import made_logits, made_sample
@@ -291,4 +292,5 @@ ROWS = [
         peers={"numpy choice": numpy_choice},
         **_TOKENS,
     ),
+    *image_rows.ROWS,
 ]

@@ -63,7 +63,7 @@ class Kept:
             self.keep(at, f)
         (i, j, c), (h, w) = at, self.kernel
         window = self.seen[:, :, i : i + h, j : j + w]  # (n, I, h, w)
-        return window.reshape(len(window), -1) @ self.W[c] + self.b[c]
+        return window.reshape(-1, len(self.W[c])) @ self.W[c] + self.b[c]
 
     def keep(self, at: At, f: Any) -> None:
         """Inputs f (n, I/C) at a colour of a pixel."""
@@ -104,7 +104,7 @@ def pixelcnn_sample(u: Any, layers: Any, levels: int) -> Any:
     >>> pixelcnn_sample(np.array([[[[0.4, 0.6]]]]), [layer, layer, layer], 2)  # two coins
     array([[[[1., 0.]]]])
     """
-    x, head = np.zeros_like(u), Softmax(levels)
+    x, head = np.zeros(u.shape, np.int64), Softmax(levels)
     first, *inner = (Kept(u, W, b, W.shape[2] // 2, W.shape[3] // 2) for W, b in layers)
     for at in in_raster(u.shape):
         (i, j, c), y = at, first(at)  # (n, 2h/C)
@@ -117,7 +117,7 @@ def pixelcnn_sample(u: Any, layers: Any, levels: int) -> Any:
             y = conv(at, relu(y))
         x[:, c, i, j] = head.draw(y, u[:, c, i, j, None])
         first.keep(at, scaled(x[:, [c], i, j], levels, u.dtype))
-    return x
+    return x.astype(u.dtype)
 
 
 @operation
@@ -136,7 +136,7 @@ def gated_pixelcnn_sample(
     >>> gated_pixelcnn_sample(np.array([[[[0.4, 0.6]]]]), [(above, one, two, end)], [end, end], 2)
     array([[[[1., 0.]]]])
     """
-    x, head = np.zeros_like(u), of_levels(levels, mixture)
+    x, head = np.zeros(u.shape, np.int64), of_levels(levels, mixture)
     if told is None:
         told = np.zeros((len(u), len(layers), 2 * len(layers[0][0][1])), u.dtype)
     told_v, told_h = np.split(np.moveaxis(told, 1, 0), 2, axis=-1)  # (layers, n, 2p)
@@ -160,4 +160,4 @@ def gated_pixelcnn_sample(
             x[:, c, i, j] = head.draw(h, u[:, c, i, j, None])
             left[0].keep(at, scaled(x[:, [c], i, j], levels, u.dtype))
         above[0].keep(i, scaled(x[:, :, [i]], levels, u.dtype))
-    return x
+    return x.astype(u.dtype)
