@@ -108,6 +108,9 @@ class Learner:
         self.epochs = settings.epochs
         self.batch_size: int | None = None  # None: all rows at once, in their order
 
+    def start(self, x: Any, rng: Generator) -> None:
+        """Look at the first rows x (B, …) before the first step."""
+
     def step(self, x: Any, y: Any, rng: Generator, scale: float) -> list[float]:
         """Learn from rows x (B, …) and labels y (B,) or None; returns the loss (or several)."""
         raise NotImplementedError
@@ -129,6 +132,7 @@ class GradientLearner(Learner):
 
     A step of one leaves the others' parameters alone (GAN: discriminator, then generator). A model
     that has `advance()` is told when a step begins: what it follows without a gradient goes on.
+    One that has `start(x, rng)` is shown the first rows, to take its first parameters from them.
     """
 
     def __init__(self, model: Any, settings: TrainSettings) -> None:
@@ -139,6 +143,11 @@ class GradientLearner(Learner):
         self.ema = (
             None if settings.ema_decay is None else EMA(parameters(model), settings.ema_decay)
         )
+
+    def start(self, x: Any, rng: Generator) -> None:
+        """Parameters that depend on data."""
+        if hasattr(self.model, "start"):
+            self.model.start(x, rng)
 
     def step(self, x: Any, y: Any, rng: Generator, scale: float) -> list[float]:
         """One update of every objective's parameters; raises Diverged before a bad one."""

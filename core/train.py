@@ -229,6 +229,8 @@ class _Training:
     def _step(self, rows: Any) -> None:
         at = self.at
         x, y = self.train.x[rows], take(self.train.y, rows)
+        if at.step == 0:
+            self.learner.start(x, self.rng)
         try:
             losses = self.learner.step(x, y, self.rng, self.multiplier(at.step))
         except Diverged as error:

@@ -15,6 +15,8 @@ __all__ = ["FAMILIES", "KINDS", "MODELS", "PUBLISHED", "Demo", "Model", "Publish
 CHAPTERS = (counting, autoregressive, latent, flows, adversarial, diffusion)
 MODELS: dict[str, Model] = {row.name: row for chapter in CHAPTERS for row in chapter.ROWS}
 PUBLISHED: dict[str, Published] = {
-    row.name: row for chapter in (counting, autoregressive, latent) for row in chapter.PUBLISHED
+    row.name: row
+    for chapter in (counting, autoregressive, latent, flows)
+    for row in chapter.PUBLISHED
 }
 """The figures that `genzoo reproduce` knows, of the chapters that have some."""

@@ -135,6 +135,7 @@ OWES: dict[str, tuple[type, ...]] = {
     "autoregressive": (Chain,),
     "flow": (Invertible,),
     "latent": (Bounded,),
+    "dequantised": (Bounded,),
     "diffusion": (Bounded,),
     "adversarial": (Plays,),
     "autoencoder": (Reconstructs,),

@@ -24,7 +24,7 @@ FAMILIES = {
         "autoregressive",
         "flow",
     ),
-    "bounded likelihood": ("latent", "diffusion"),
+    "bounded likelihood": ("latent", "dequantised", "diffusion"),
     "samples only": ("adversarial",),
     "reconstructs only": ("autoencoder",),
     "classifies only": ("discriminative",),
@@ -59,8 +59,9 @@ class Demo:
 class Published:
     """A figure of a paper's, and the settings by which `genzoo reproduce` comes to its own.
 
-    figure: nats a sample of the test part, with `characters` a character; None where it stands
-    beside others only. source: who published it, and of what.
+    figure: of the test part, in `unit`; None where it stands beside others only. source: who
+    published it, and of what. unit: "nats" a sample, with `characters` a character; "bits" a
+    dimension; "gap", the nats above the density that made the data, on the same points.
 
     What is required of ours: at most figure · (1 + within), or `most`, or the same `digits`, or
     less than the baseline `beats` of `judges.likelihood`; nothing if none of these is given.
@@ -86,6 +87,7 @@ class Published:
     most: float | None = None
     digits: int | None = None
     beats: str | None = None
+    unit: str = "nats"
     characters: bool = False
     domain: str | None = None
     block: int = 64

@@ -8,9 +8,13 @@ are), `planar` (one bend after another), `real_nvp` (half of x changes the other
 turned round). MISSION rows N1, N2.
 """
 
-from reference.table import Demo, Model, dim
+from reference.flows.published import PUBLISHED
+from reference.table import Demo, Model, dim, shape_and_values
+
+__all__ = ["PUBLISHED", "ROWS"]
 
 CLIMB = {"batch_size": 500, "lr": 5e-3, "schedule": "cosine", "clip_norm": 10.0}
+DIGITS = {"batch_size": 50, "lr": 5e-3, "schedule": "cosine", "clip_norm": 100.0, "ema_decay": 0.99}
 
 ROWS = [
     Model(
@@ -21,6 +25,13 @@ ROWS = [
         demos=(Demo("eight-gaussians", train={
             "epochs": 80, "batch_size": 512, "lr": 3e-3, "options": {"betas": [0.9, 0.99]},
             "schedule": "cosine", "warmup": 20, "clip_norm": 10.0, "ema_decay": 0.995}),),
+    ),
+    Model(
+        "nice", "reference.flows.nice:NICE", "flow", ("N1",), "continuous",
+        title="NICE", year=2014, parents=(),
+        tiny={"dim": 2, "layers": 4, "hidden": [8]},
+        arguments=dim,
+        demos=(Demo("two-moons", {"layers": 6, "hidden": [32]}, {**CLIMB, "epochs": 6}),),
     ),
     Model(
         "planar-flow", "reference.flows.planar:PlanarFlow", "flow", ("N1",), "continuous",
@@ -49,5 +60,22 @@ ROWS = [
         tiny={"dim": 2, "layers": 3, "bins": 4, "hidden": [8]},
         arguments=dim,
         demos=(Demo("checkerboard", {"layers": 4, "hidden": [64, 64]}, {**CLIMB, "epochs": 12}),),
+    ),
+    Model(
+        "multi-scale-real-nvp", "reference.flows.multi_scale_real_nvp:MultiScaleRealNVP",
+        "dequantised", ("N1",), "integer",
+        title="Multi-scale RealNVP", year=2016, parents=("real-nvp",),
+        tiny={"shape": [1, 2, 2], "levels": 3, "scales": 1, "width": 3},
+        arguments=shape_and_values,
+        demos=(Demo("digits", {"width": 16}, {**DIGITS, "epochs": 6}),),
+        shape="image",
+    ),
+    Model(
+        "glow", "reference.flows.glow:Glow", "dequantised", ("N1",), "integer",
+        title="Glow", year=2018, parents=("multi-scale-real-nvp",),
+        tiny={"shape": [1, 2, 2], "levels": 3, "scales": 1, "steps": 2, "width": 3},
+        arguments=shape_and_values,
+        demos=(Demo("digits", {"steps": 4, "width": 24}, {**DIGITS, "epochs": 10}),),
+        shape="image",
     ),
 ]  # fmt: skip

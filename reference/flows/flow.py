@@ -21,13 +21,13 @@ from core.random import normal
 
 
 class Bijection(Protocol):
-    """An invertible map of rows (B, D), differentiable both ways."""
+    """An invertible map of rows (B, D) or images (B, C, H, W), differentiable both ways."""
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        """x (B, D) → y (B, D) and log |det ∂y/∂x| (B,)."""
+        """x (B, …) → y (B, …) and log |det ∂y/∂x| (B,)."""
 
     def inverse(self, y: Array) -> tuple[Array, Array]:
-        """y (B, D) → x (B, D) and log |det ∂x/∂y| (B,)."""
+        """y (B, …) → x (B, …) and log |det ∂x/∂y| (B,)."""
 
 
 class Flow(Described):
@@ -51,7 +51,7 @@ class Flow(Described):
 
     def inverse(self, x: Array) -> tuple[Array, Array]:
         """x (B, dim) → z = g⁻¹(x) (B, dim) and log |det ∂z/∂x| (B,)."""
-        z, log_abs_det_jacobian = real(x, self.dim, self.dtype), 0.0
+        z, log_abs_det_jacobian = self._read(x), 0.0
         for g in reversed(self.bijections):
             z, log_det = g.inverse(z)
             log_abs_det_jacobian = log_abs_det_jacobian + log_det
@@ -68,3 +68,7 @@ class Flow(Described):
         """n points (n, dim): x = g(z) of standard normal z."""
         z = normal(seed, (n, self.dim), stream="latent", dtype=self.dtype)
         return self.forward(z)[0]
+
+    def _read(self, x: Array) -> Array:
+        """x, once it is seen to be what the flow is of."""
+        return real(x, self.dim, self.dtype)

@@ -16,7 +16,7 @@ for a coupling's inverse is a coupling too, with −s and −t⊙exp(−s) for s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,35 +33,42 @@ from reference.layers import MLP
 class Coupling:
     """Affine coupling: y = b⊙x + (1 − b)⊙(x⊙exp(s(b⊙x)) + t(b⊙x)), Eq. 9.
 
-    b (D,): 1 where the input passes unchanged, 0 where it is changed.
+    b (D,), of images (C, H, W): 1 where the input passes unchanged, 0 where it is changed. network:
+    from what passes to s and t, one after the other along axis 1.
     """
 
-    def __init__(self, b: Any, hidden: Sequence[int], rng: Generator) -> None:
-        self.b = b
-        self.scale = Tensor(np.ones_like(b))
-        # last_gain 0 makes s = t = 0: every layer starts as the identity.
-        sizes, gain = (b.size, *hidden, 2 * b.size), math.sqrt(2)
-        self.network = MLP(sizes, rng, activation=relu, gain=gain, last_gain=0.0, dtype=b.dtype)
-        # Spread the kinks of the first ReLUs over the data: with biases 0 they all meet at x = 0.
-        first = self.network.layers[0].b
-        first[...] = 4 * rng.uniform(first.shape, dtype=b.dtype) - 2
+    def __init__(self, b: Any, network: Callable[[Array], Array]) -> None:
+        self.b, self.network = b, network
+        self.scale = Tensor(np.ones((len(b), *(1,) * (b.ndim - 1)), b.dtype))
+        self._within = tuple(range(1, b.ndim + 1))
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """x (B, D) → y (B, D) and log |det ∂y/∂x| (B,), Eqs. 9 and 6."""
         s, t = self._s_and_t(self.b * x)
-        return x * np.exp(s) + t, np.sum(s, axis=-1)
+        return x * np.exp(s) + t, np.sum(s, axis=self._within)
 
     def inverse(self, y: Array) -> tuple[Array, Array]:
         """y (B, D) → x (B, D) and log |det ∂x/∂y| (B,), Eq. 8."""
         s, t = self._s_and_t(self.b * y)  # y = x where b = 1, so s and t are the same as forward
-        return (y - t) * np.exp(-s), -np.sum(s, axis=-1)
+        return (y - t) * np.exp(-s), -np.sum(s, axis=self._within)
 
     def _s_and_t(self, passed: Array) -> tuple[Array, Array]:
         """Log-scale s and shift t (B, D), 0 where b = 1; |s| is bounded by a learned scale."""
-        h = self.network(passed)  # (B, 2D)
-        s, t = np.split(h, 2, axis=-1)
+        s, t = np.split(self.network(passed), 2, axis=1)
         changed = 1.0 - self.b
         return changed * (self.scale * np.tanh(s)), changed * t
+
+
+def perceptron(dim: int, hidden: Sequence[int], outputs: int, rng: Generator, dtype: Any) -> MLP:
+    """The ReLU network of a coupling of vectors; it starts as the zero function."""
+    gain = math.sqrt(2)
+    network = MLP(
+        (dim, *hidden, outputs), rng, activation=relu, gain=gain, last_gain=0.0, dtype=dtype
+    )
+    # Spread the kinks of the first ReLUs over the data: with biases 0 they all meet at x = 0.
+    first = network.layers[0].b
+    first[...] = 4 * rng.uniform(first.shape, dtype=dtype) - 2
+    return network
 
 
 class RealNVP(Flow):
@@ -96,7 +103,10 @@ class RealNVP(Flow):
         self.layers, self.hidden = whole("layers", layers, 1), widths("hidden", hidden)
         rng = Generator(seed, stream="init")
         sides = [np.arange(dim) % 2 == k % 2 for k in range(layers)]
-        self.couplings = [Coupling(b.astype(dtype), self.hidden, rng) for b in sides]
+        self.couplings = [
+            Coupling(b.astype(dtype), perceptron(dim, self.hidden, 2 * dim, rng, self.dtype))
+            for b in sides
+        ]
 
     @property
     def bijections(self) -> list[Coupling]:

@@ -21,6 +21,7 @@ KIND_TITLES = {
     "autoregressive": "Autoregressive",
     "latent": "Latent variables",
     "flow": "Flows",
+    "dequantised": "Flows of pixels",
     "adversarial": "Adversarial",
     "autoencoder": "Autoencoders",
     "diffusion": "Diffusion",

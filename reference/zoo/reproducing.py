@@ -85,7 +85,7 @@ def line(row: Published, entry: dict[str, Any] | None) -> tuple[str, ...]:
 
 def places(row: Published) -> int:
     """Digits after the point that are shown."""
-    return 3 if row.characters else 2
+    return 3 if row.characters or row.unit != "nats" else 2
 
 
 def ours(row: Published, entry: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ from core.operation import chosen_backend
 from core.samples import Padded
 from core.train import History, TrainSettings
 from reference import MODELS, PUBLISHED, Published
-from reference.judges.likelihood import baselines, likelihood
+from reference.judges.likelihood import Likelihood, baselines, likelihood
 from reference.zoo import runs
 
 Entry = dict[str, Any]
@@ -63,9 +63,10 @@ def kept(row: Published, out: Path, seeds: int | None = None) -> Entry | None:
     """The figure that is in `out` already, made by these settings; None if there is none."""
     try:
         entry = read_json(out / row.name / "result.json")
-        same = entry["settings"] == settings(row) and len(entry["figures"]) >= (seeds or row.seeds)
-        return dict(entry) if same else None
-    except (CheckpointError, KeyError, TypeError):
+        figures = entry["figures"]
+        same = entry["settings"] == settings(row) and len(figures) >= (seeds or row.seeds)
+        return dict(entry) if same and row.unit in figures[0] else None
+    except (CheckpointError, KeyError, TypeError, IndexError):
         return None
 
 
@@ -135,12 +136,11 @@ def reproduce(
     """
     data, folder = read(row, data_dir), out / row.name
     figures = [_figure(row, data, folder, seed, tell) for seed in range(seeds or row.seeds)]
-    nats = [figure["nats"] for figure in figures]
     floors = {} if row.characters or row.whole else baselines(data)
     entry: Entry = {
         "name": row.name,
         "settings": settings(row),
-        "ours": float(np.mean(nats)),
+        "ours": float(np.mean([figure[row.unit] for figure in figures])),
         "se": float(np.mean([figure["se"] for figure in figures])),
         "figures": figures,
         "seconds": round(sum(figure["seconds"] for figure in figures), 1),
@@ -211,17 +211,29 @@ def _validation(history: History) -> float:
 
 
 def score(row: Published, model: Any, data: Dataset, seed: int) -> Entry:
-    """Nats and their standard error over the row's parts together, by sample or by character."""
+    """The row's unit and its standard error over its parts together, by sample or by character."""
     how = {} if row.samples is None else {"samples": row.samples}
     scores = [likelihood(model, data, part, seed=seed, **how) for part in row.parts]
-    rows = sum(s.count for s in scores)
-    over = sum(characters(data, part) for part in row.parts) if row.characters else rows
+    found = [(s.count, *in_unit(row.unit, s, data.dim)) for s in scores]
+    over = sum(count for count, _, _ in found)
+    if row.characters:
+        over = sum(characters(data, part) for part in row.parts)
     return {
-        "nats": math.fsum(s.nats * s.count for s in scores) / over,
-        "se": math.hypot(*(s.se * s.count for s in scores)) / over,
+        row.unit: math.fsum(count * mean for count, mean, _ in found) / over,
+        "se": math.hypot(*(count * se for count, _, se in found)) / over,
         "count": over,
         "bound": scores[0].bound,
     }
+
+
+def in_unit(unit: str, score: Likelihood, dim: int) -> tuple[float, float]:
+    """Mean and standard error of a sample's nats, of a dimension's bits, or of the gap."""
+    if unit == "gap":
+        if score.gap is None or score.gap_se is None:
+            raise InputError("unit must be nats or bits where the true density is not known")
+        return score.gap, score.gap_se
+    each = dim * math.log(2) if unit == "bits" else 1.0
+    return score.nats / each, score.se / each
 
 
 # --- the verdict --------------------------------------------------------------------------------

@@ -271,6 +271,28 @@ def test_gradients_left_by_the_other_player_would_be_seen():
     assert right.a.item() != wrong.a.item()
 
 
+class Centred(Gaussian):
+    """It begins with the mean of the first rows, and a little noise."""
+
+    def start(self, x, rng):
+        self.seen.append("start")
+        self.mu[...] = x.mean(axis=0) + 0.1 * rng.normal((2,))
+
+
+def test_what_starts_with_data_is_shown_the_first_rows_and_no_others(tmp_path):
+    settings = TrainSettings(epochs=2, batch_size=10, lr=0.05, ema_decay=0.5, checkpoint_seconds=0)
+    model, _ = train(settings, data=dataset(points(40) + 5), model=Centred(), out=tmp_path / "one")
+    assert model.seen == ["start", *(10,) * 8]
+    first = replace(settings, epochs=1)
+    train(first, data=dataset(points(40) + 5), model=Centred(), out=tmp_path / "two")
+    again, _ = train(
+        settings, data=dataset(points(40) + 5), model=Centred(), out=tmp_path / "two", resume=True
+    )
+    assert again.seen == [10] * 4
+    for name, array in state(model).items():
+        np.testing.assert_array_equal(state(again)[name], array)
+
+
 def test_em_never_falls_and_stops_where_its_model_is_kept(tmp_path):
     x = np.concatenate([points(40)[:, :1], points(40)[:, 1:]]).astype(np.float64)
     settings = TrainSettings(epochs=15)

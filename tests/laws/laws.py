@@ -23,8 +23,11 @@ from tests.laws import (
 from tests.laws.everything import EXPLICIT
 
 IMPLICIT = ("adversarial", "diffusion")
-TRAINED = ("autoregressive", "latent", "flow", "adversarial", "diffusion", "autoencoder")
-GENERATIVE = (*EXPLICIT, "latent", *IMPLICIT)
+TRAINED = (
+    *("autoregressive", "latent", "flow", "dequantised"),
+    *("adversarial", "diffusion", "autoencoder"),
+)
+GENERATIVE = (*EXPLICIT, "latent", "dequantised", *IMPLICIT)
 CLASSIFIERS = ("class-conditional", "discriminative")
 ALL = (*GENERATIVE, "discriminative", "autoencoder")
 
@@ -37,8 +40,10 @@ LAWS: dict[Callable[..., None], tuple[str, ...]] = {
     autoregressive.conditionals_see_only_the_past: ("autoregressive",),
     autoregressive.log_prob_sums_the_conditionals: ("autoregressive",),
     autoregressive.sampling_inverts_the_conditionals: ("autoregressive",),
-    flows.inverse_undoes_forward: ("flow",),
-    flows.log_det_is_that_of_the_jacobian: ("flow",),
+    flows.inverse_undoes_forward: ("flow", "dequantised"),
+    flows.log_det_is_that_of_the_jacobian: ("flow", "dequantised"),
+    flows.dequantised_bound_is_below_log_p: ("dequantised",),
+    flows.pixels_are_as_frequent_as_their_probability: ("dequantised",),
     latent.bounds_are_ordered: ("latent",),
     latent.importance_estimate_sums_to_one: ("latent",),
     implicit.has_no_log_prob: IMPLICIT,

@@ -242,7 +242,7 @@ def test_validation_leaves_no_graph_whatever_it_asks():
 
 
 @by_name(
-    [row for row in ROWS if row.training == "gradient" and row.kind in ("latent", "diffusion")]
+    [row for row in ROWS if row.training == "gradient" and row.family == "bounded likelihood"]
 )
 def test_a_method_that_draws_names_the_generator_it_misses(row: Model):
     model, (x, _) = build(row), examples(row, 4)

@@ -305,6 +305,32 @@ def forgets_half_of_the_log_det(model):
     return _replace(model, "forward", lambda f: lambda z: (f(z)[0], f(z)[1] * 0.5))
 
 
+@breaks(flows.dequantised_bound_is_below_log_p, "glow")
+def scores_the_best_of_a_few_noises(model):
+    return _replace(
+        model, "elbo", lambda f: lambda x, rng: np.max([value(f(x, rng=rng)) for _ in range(9)], 0)
+    )
+
+
+@breaks(flows.dequantised_bound_is_below_log_p, "glow")
+def does_not_spread_the_pixels(model):
+    model.elbo = lambda x, rng: model.flow.log_prob(x + 0.01)
+    return model
+
+
+@breaks(flows.pixels_are_as_frequent_as_their_probability, "glow", "multi-scale-real-nvp")
+def forgets_the_jacobian_of_the_logit(model):
+    logit = model.flow.bijections[-1]
+    _replace(model.flow, "log_prob", lambda f: lambda x: f(x) - logit.inverse(x)[1])
+    return model
+
+
+@breaks(flows.pixels_are_as_frequent_as_their_probability, "glow")
+def scores_the_next_pixel(model):
+    _replace(model.flow, "log_prob", lambda f: lambda x: f(x[..., ::-1]))
+    return model
+
+
 @breaks(latent.bounds_are_ordered, "vae")
 def elbo_has_the_sign_of_the_kl_wrong(model):
     def elbo(x, y=None, rng=None):

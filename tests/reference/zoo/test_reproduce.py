@@ -54,6 +54,8 @@ def test_every_row_can_be_trained_and_judged(row: Published):
     ways = (row.within, row.most, row.digits, row.beats)
     assert sum(way is not None for way in ways) <= 1
     assert row.figure is not None or row.beats is not None
+    assert row.unit in ("nats", "bits", "gap")
+    assert (row.figure == 0) == (row.unit == "gap")
     assert row.minutes > 0
     assert row.source
 
@@ -199,6 +201,44 @@ def test_nats_a_character_of_several_parts_are_of_all_their_characters():
     assert score["count"] == 10
     alone = r.score(replace(row, parts=("test",)), Coin(), data, 0)
     assert score["se"] == pytest.approx(alone["se"] / np.sqrt(2), rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", ["nats", "bits", "gap"])
+def test_a_figure_is_in_its_unit(tmp_path, table, unit):
+    """Of every unit the mean and its own standard error, and of a gap the paired one."""
+    data = load("eight-gaussians" if unit == "gap" else "digits", n=500)
+    data = data.as_domain("continuous" if unit == "gap" else "binary")
+    log_p = -np.arange(float(len(data.test)))
+
+    class Known:
+        def log_prob(self, x):
+            return log_p[: len(x)] if len(x) == len(log_p) else next(parts)
+
+    parts = (log_p[i : i + 250] for i in range(0, len(log_p), 250))
+    score = r.score(replace(ROW, unit=unit), Known(), data, 0)
+    each = -log_p
+    if unit == "gap":
+        each = data.log_density(data.test.x.astype(np.float64)) - log_p
+    if unit == "bits":
+        each = each / (64 * np.log(2))
+    assert score[unit] == pytest.approx(each.mean(), rel=1e-12)
+    assert score["se"] == pytest.approx(each.std(ddof=1) / np.sqrt(len(each)), rel=1e-9)
+    assert set(score) == {unit, "se", "count", "bound"}
+
+
+def test_a_figure_of_another_unit_is_made_again(tmp_path, table):
+    entry = r.reproduce(ROW, tmp_path)
+    assert r.kept(ROW, tmp_path) == entry
+    in_bits = replace(ROW, unit="bits")
+    assert r.kept(in_bits, tmp_path) is None
+    again = r.reproduce(in_bits, tmp_path)
+    assert again["ours"] == pytest.approx(entry["ours"] / (64 * np.log(2)), rel=1e-12)
+    assert r.kept(in_bits, tmp_path) == again
+
+
+def test_there_is_no_gap_where_the_truth_is_not_known(tmp_path, table):
+    with pytest.raises(InputError, match="unit must be nats or bits where"):
+        r.reproduce(replace(ROW, unit="gap"), tmp_path)
 
 
 def test_data_that_are_not_there_are_told_before_anything_is_trained(genzoo, tmp_path, monkeypatch):
