@@ -77,8 +77,9 @@ def section(figures: Mapping[str, Figure]) -> str:
     made_on = sorted({_machine(figure["machine"]) for figure in figures.values()}) or ["None yet"]
     return "\n".join(
         [
-            "Negative log-likelihood of test data in nats, less is better; se: the standard error "
-            "of the mean over the test rows. Validation data picked epochs and settings.",
+            "Negative log-likelihood of test data in nats, unless it is said otherwise; less is "
+            "better; se: the standard error of the mean over the test rows. Validation data "
+            "picked epochs and settings.",
             "",
             *(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)),
             "",

@@ -73,7 +73,7 @@ class Glow(Dequantised):
     >>> from core.random import Generator
     >>> model = Glow([1, 8, 8], 17, scales=2, steps=2, width=8)
     >>> model
-    Glow(shape=(1, 8, 8), levels=17, scales=2, steps=2, width=8), 3,032 parameters
+    Glow(shape=(1, 8, 8), levels=17, scales=2, steps=2, width=8), 3,340 parameters
     >>> model.elbo(np.zeros((2, 1, 8, 8)), rng=Generator(0)).shape, model.sample(3).shape
     ((2,), (3, 1, 8, 8))
     """

@@ -38,8 +38,9 @@ class Coupling:
     """
 
     def __init__(self, b: Any, network: Callable[[Array], Array]) -> None:
-        self.b, self.network = b, network
+        self.b = b
         self.scale = Tensor(np.ones((len(b), *(1,) * (b.ndim - 1)), b.dtype))
+        self.network = network
         self._within = tuple(range(1, b.ndim + 1))
 
     def forward(self, x: Array) -> tuple[Array, Array]:

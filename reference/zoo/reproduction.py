@@ -40,6 +40,8 @@ DECIDES = (
     *("parts", "characters"),
 )
 """What a figure of ours depends on; the rest of a row only judges it."""
+UNITS = {"nats": "", "bits": "bits a dimension", "gap": "nats above the truth"}
+"""What a figure is in, for people."""
 
 
 def find(names: Sequence[str]) -> list[Published]:
@@ -265,6 +267,7 @@ def minutes(row: Published, seeds: int | None = None) -> float:
 
 
 def title(row: Published) -> str:
-    """For people: the model, its data, and what is special."""
+    """For people: the model, its data, what is special, and what the figure is if not nats."""
     special = f"centre {row.centre} × {row.centre}" if row.centre else row.variant.replace("-", " ")
-    return f"{MODELS[row.model].title} · {row.data}" + (f", {special}" if special else "")
+    words = filter(None, (special, UNITS[row.unit]))
+    return ", ".join((f"{MODELS[row.model].title} · {row.data}", *words))

@@ -241,9 +241,7 @@ def test_validation_leaves_no_graph_whatever_it_asks():
             )
 
 
-@by_name(
-    [row for row in ROWS if row.training == "gradient" and row.family == "bounded likelihood"]
-)
+@by_name([row for row in ROWS if row.training == "gradient" and row.family == "bounded likelihood"])
 def test_a_method_that_draws_names_the_generator_it_misses(row: Model):
     model, (x, _) = build(row), examples(row, 4)
     for method in (model.elbo, model.loss):

@@ -54,7 +54,7 @@ def test_every_row_can_be_trained_and_judged(row: Published):
     ways = (row.within, row.most, row.digits, row.beats)
     assert sum(way is not None for way in ways) <= 1
     assert row.figure is not None or row.beats is not None
-    assert row.unit in ("nats", "bits", "gap")
+    assert row.unit in r.UNITS
     assert (row.figure == 0) == (row.unit == "gap")
     assert row.minutes > 0
     assert row.source
@@ -203,7 +203,7 @@ def test_nats_a_character_of_several_parts_are_of_all_their_characters():
     assert score["se"] == pytest.approx(alone["se"] / np.sqrt(2), rel=1e-12)
 
 
-@pytest.mark.parametrize("unit", ["nats", "bits", "gap"])
+@pytest.mark.parametrize("unit", r.UNITS)
 def test_a_figure_is_in_its_unit(tmp_path, table, unit):
     """Of every unit the mean and its own standard error, and of a gap the paired one."""
     data = load("eight-gaussians" if unit == "gap" else "digits", n=500)
