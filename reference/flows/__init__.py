@@ -65,7 +65,7 @@ ROWS = [
         "multi-scale-real-nvp", "reference.flows.multi_scale_real_nvp:MultiScaleRealNVP",
         "dequantised", ("N1",), "integer",
         title="Multi-scale RealNVP", year=2016, parents=("real-nvp",),
-        tiny={"shape": [1, 2, 2], "levels": 3, "scales": 1, "width": 3},
+        tiny={"shape": [1, 2, 2], "levels": 3, "scales": 1, "width": 5},
         arguments=shape_and_values,
         demos=(Demo("digits", {"width": 16}, {**DIGITS, "epochs": 6}),),
         shape="image",

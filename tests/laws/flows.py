@@ -16,9 +16,10 @@ def inverse_undoes_forward(s: Subject) -> None:
 
     What is far out in z is next to the end of a pixel's range, where x no longer tells it.
     """
-    there, back, a = s.model.forward, s.model.inverse, points_of(s, 32, 0)
+    flow, a = getattr(s.model, "flow", s.model), points_of(s, 32, 0)
+    there, back = flow.forward, flow.inverse
     if s.row.kind == "dequantised":
-        there, back = s.model.flow.inverse, s.model.flow.forward
+        there, back = back, there
     with no_grad():
         b, log_det = there(a)
         again, log_det_back = back(b)
@@ -69,7 +70,7 @@ def pixels_are_as_frequent_as_their_probability(s: Subject) -> None:
     assert chi_square(np.append(counts, outside[0]), np.append(n * p, outside[1])) > 1e-4
 
 
-def probabilities(s: Subject, nodes: int = 6) -> tuple[np.ndarray, np.ndarray]:
+def probabilities(s: Subject, nodes: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """Every image, and its ln P(x) by the midpoint rule in each of its pixels.
 
     Parameters are made so small that the density is smooth enough for few nodes.
