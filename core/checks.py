@@ -229,16 +229,29 @@ def categories(x: Array, dim: int, levels: int, *, name: str = "x") -> Array:
     return x.astype(np.int64)
 
 
-def pixels(x: Array, shape: tuple[int, ...], levels: int) -> Array:
-    """x (B, *shape) as int64. InputError unless every value is one of 0, …, levels − 1."""
+def rows(x: Array, shape: tuple[int, ...], *, name: str = "x") -> Array:
+    """x (B, *shape) as rows (B, D); InputError unless an array or Tensor of this shape."""
     wanted: tuple[int | str, ...] = ("B", *shape)
     data = value(x)
     if not isinstance(data, np.ndarray):
-        raise InputError(f"x must be an array {_axes(wanted)}, got {type(data).__name__}")
+        raise InputError(f"{name} must be an array {_axes(wanted)}, got {type(data).__name__}")
     if not _shape_fits(data.shape, wanted):
-        raise InputError(f"x must have shape {_axes(wanted)}, got {data.shape}")
-    flat = data.reshape(len(data), math.prod(shape))
-    return categories(flat, flat.shape[1], levels).reshape(data.shape)
+        raise InputError(f"{name} must have shape {_axes(wanted)}, got {data.shape}")
+    return np.reshape(x, (len(x), math.prod(shape)))
+
+
+def pixels(x: Array, shape: tuple[int, ...], levels: int) -> Array:
+    """x (B, *shape) as int64. InputError unless every value is one of 0, …, levels − 1."""
+    flat = rows(value(x), shape)
+    return categories(flat, flat.shape[1], levels).reshape(len(flat), *shape)
+
+
+def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """(C, H, W); InputError unless it is three ints ≥ 1."""
+    found = sizes("shape", shape)
+    if len(found) != 3:
+        raise InputError(f"shape must be (C, H, W), got {shape!r}")
+    return found
 
 
 def images(x: Array, shape: tuple[int, ...], dtype: Any = None, *, name: str = "x") -> Array:

@@ -196,6 +196,11 @@ def shape_and_values(data: Dataset) -> dict[str, Any]:
     return {"shape": list(data.train.x.shape[1:]), "levels": data.levels}
 
 
+def shape(data: Dataset) -> dict[str, Any]:
+    """The shape of an image, (C, H, W)."""
+    return {"shape": list(data.train.x.shape[1:])}
+
+
 def shape_and_palette(data: Dataset) -> dict[str, Any]:
     """At most 32 colours that the training images are painted with too."""
     from reference.autoregressive.palette import learned_palette  # as in `dim_and_levels`

@@ -150,7 +150,7 @@ def test_models_take_densities_and_divergences_from_core():
     """What core.distributions proves is what the pages use."""
     line = "from core.distributions import Normal"
     users = {p.stem for p in (ROOT / "reference").rglob("*.py") if line in p.read_text()}
-    assert {"bound", "vae", "gaussian_naive_bayes", "kernel_naive_bayes"} <= users
+    assert {"bound", "variational", "gaussian_naive_bayes", "kernel_naive_bayes"} <= users
 
 
 def test_importing_is_light():

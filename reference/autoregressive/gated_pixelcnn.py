@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from core import Array, value
-from core.checks import float_dtype, multiple, pixels, whole, whole_odd
+from core.checks import float_dtype, image_shape, multiple, pixels, whole, whole_odd
 from core.functional import logsumexp, relu
 from core.model import Described, draws
 from core.random import Generator, uniform
@@ -36,7 +36,6 @@ from reference.autoregressive.images import (
     checked_classes,
     drawn_classes,
     gate,
-    image_shape,
     raster,
     scaled,
 )

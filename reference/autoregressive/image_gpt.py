@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from core import Array, value
-from core.checks import float_dtype, ordering, pixels, whole
+from core.checks import float_dtype, image_shape, ordering, pixels, whole
 from core.functional import logsumexp
 from core.model import Described, draws
 from core.random import Generator, uniform
-from reference.autoregressive.images import checked_classes, drawn_classes, image_shape
+from reference.autoregressive.images import checked_classes, drawn_classes
 from reference.autoregressive.language_model import Tokens
 from reference.autoregressive.palette import checked_palette, nearest, painted
 from reference.layers import Embedding, LayerNorm, LearnedPositions, Linear, TransformerBlock

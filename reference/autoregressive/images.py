@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from core import Array
-from core.checks import labels, sizes
+from core.checks import labels
 from core.errors import InputError
 from core.functional import sigmoid
 from core.random import uniform
-
-
-def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    """(C, H, W); InputError unless it is three ints ≥ 1."""
-    found = sizes("shape", shape)
-    if len(found) != 3:
-        raise InputError(f"shape must be (C, H, W), got {shape!r}")
-    return found
 
 
 def raster(shape: tuple[int, int, int]) -> Any:

@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 
 from core import Array
-from core.checks import float_dtype, multiple, pixels, whole, whole_odd
+from core.checks import float_dtype, image_shape, multiple, pixels, whole, whole_odd
 from core.functional import relu
 from core.model import Described, draws
 from core.random import Generator, uniform
 from reference.autoregressive.heads import Softmax
 from reference.autoregressive.image_sampling import pixelcnn_sample, plain
-from reference.autoregressive.images import by_pixel, image_shape, raster, scaled
+from reference.autoregressive.images import by_pixel, raster, scaled
 from reference.layers import Conv2d, colour_mask
 
 

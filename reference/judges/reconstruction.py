@@ -6,6 +6,7 @@ MISSION row L4.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from core.samples import Batch
 from reference.judges.likelihood import mean_and_se
 
 if TYPE_CHECKING:
-    from core.data import Dataset
+    from core.data import Dataset, Split
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,27 @@ def reconstruction(
     >>> judged.count, judged.error > 0
     (300, True)
     """
-    x = getattr(data, split).take(slice(first)).x
-    if len(x) == 0:
+    part = getattr(data, split).take(slice(first))
+    if len(x := part.x) == 0:
         raise InputError(f"{data.name} has no {split} rows to reconstruct")
-    again = reconstructed(model, x)
+    again = reconstructed(model, part)
     error, se = mean_and_se(_squares(x - again))
     spread, _ = mean_and_se(_squares(x - data.train.x.mean(axis=0)))
     explained = 1 - error / spread if spread else float("nan")
     return Reconstruction(error, se, explained, len(x))
 
 
-def reconstructed(model: Any, x: Batch) -> Batch:
-    """What a model makes of x (B, …) again; InputError if it is one without codes."""
+def reconstructed(model: Any, part: Split) -> Batch:
+    """What a model makes of samples again; InputError if it is one without codes.
+
+    Their labels go with them to a model of x given a class.
+    """
     if not hasattr(model, "reconstruct"):
         name = type(model).__name__
         raise InputError(f"{name} has no codes that data could be made from again")
+    labels = {"y": part.y} if "y" in signature(model.reconstruct).parameters else {}
     with no_grad():
-        return model.reconstruct(x)
+        return model.reconstruct(part.x, **labels)
 
 
 def _squares(x: Any) -> Any:

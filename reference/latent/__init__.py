@@ -4,15 +4,20 @@
 
 Where the sum can be done, EM climbs the likelihood (`bernoulli_mixture`, `gaussian_mixture`). Where
 all is linear and Gaussian, the integral has a formula (`ppca`). Where it has none, a network
-proposes z and the likelihood is bounded (`vae`, and for reals `gaussian_vae`). Without p(z) there
-is a code and no distribution (`autoencoder`), or its slope alone (`denoising_autoencoder`).
-MISSION rows L1 to L6.
+proposes z and the likelihood is bounded: `variational` has the bounds, and the models are made of
+its four parts. `vae` is the first; then each takes another part: for reals `gaussian_vae`, for
+images `conv_vae`, for grey levels `logistic_vae`, with clustered codes `mixture_vae`, with codes
+that stay in use `free_bits_vae`, of a class that is given `conditional_vae`. Without p(z) there is
+a code and no distribution (`autoencoder`), or its slope alone (`denoising_autoencoder`). MISSION
+rows L1 to L6.
 """
 
 from reference.latent.published import PUBLISHED
-from reference.table import Demo, Model, dim
+from reference.table import Demo, Model, dim, dim_and_classes, shape, shape_and_values
 
 __all__ = ["PUBLISHED", "ROWS"]
+
+_SMALL = {"batch_size": 32, "lr": 3e-3, "schedule": "cosine"}
 
 ROWS = [
     Model(
@@ -62,8 +67,7 @@ ROWS = [
         title="Variational autoencoder", year=2013, parents=("bernoulli-mixture",),
         tiny={"dim": 6, "latent": 1, "hidden": [8]},
         arguments=dim,
-        demos=(Demo("digits", train={"epochs": 150, "batch_size": 32, "lr": 3e-3,
-                                     "schedule": "cosine"}),),
+        demos=(Demo("digits", train={"epochs": 150, **_SMALL}),),
     ),
     Model(
         "gaussian-vae", "reference.latent.gaussian_vae:GaussianVAE", "latent", ("L5", "L2"),
@@ -73,5 +77,42 @@ ROWS = [
         arguments=dim,
         demos=(Demo("eight-gaussians", {"latent": 2, "hidden": [64, 64]},
                     {"epochs": 30, "batch_size": 250, "lr": 5e-3, "schedule": "cosine"}),),
+    ),
+    Model(
+        "conv-vae", "reference.latent.conv_vae:ConvVAE", "latent", ("L5",), "binary",
+        title="Convolutional VAE", year=2014, parents=("vae",), shape="image",
+        tiny={"shape": [1, 2, 4], "latent": 1, "channels": [3]},
+        arguments=shape,
+        demos=(Demo("digits", {"channels": [16, 32]}, {"epochs": 30, **_SMALL}),),
+    ),
+    Model(
+        "logistic-vae", "reference.latent.logistic_vae:LogisticVAE", "latent", ("L5", "A8"),
+        "integer",
+        title="VAE of grey levels", year=2016, parents=("conv-vae",), shape="image",
+        tiny={"shape": [1, 2, 2], "levels": 4, "latent": 1, "channels": [2]},
+        arguments=shape_and_values,
+        demos=(Demo("digits", {"channels": [16, 32]}, {"epochs": 30, **_SMALL}),),
+    ),
+    Model(
+        "mixture-vae", "reference.latent.mixture_vae:MixtureVAE", "latent", ("L5",), "binary",
+        title="VAE with a learned prior", year=2016, parents=("vae",),
+        tiny={"dim": 6, "latent": 1, "hidden": [8], "components": 3},
+        arguments=dim,
+        demos=(Demo("digits", train={"epochs": 60, **_SMALL}),),
+    ),
+    Model(
+        "free-bits-vae", "reference.latent.free_bits_vae:FreeBitsVAE", "latent", ("L5",), "binary",
+        title="VAE with free bits", year=2016, parents=("vae",),
+        tiny={"dim": 6, "latent": 1, "hidden": [8]},
+        arguments=dim,
+        demos=(Demo("digits", train={"epochs": 60, **_SMALL}),),
+    ),
+    Model(
+        "conditional-vae", "reference.latent.conditional_vae:ConditionalVAE", "latent", ("L6",),
+        "binary",
+        title="Conditional VAE", year=2014, parents=("vae",),
+        tiny={"dim": 6, "classes": 3, "latent": 1, "hidden": [8]},
+        arguments=dim_and_classes,
+        demos=(Demo("digits", train={"epochs": 60, **_SMALL}),),
     ),
 ]  # fmt: skip

@@ -176,13 +176,14 @@ def reconstruct(
     check_part("--split", split)
     opened = runs.open_run(run)
     loaded = sources.read_again(opened, data, seed=opened.config["seed"], data_dir=data_dir)
-    x = getattr(loaded, split).x[:n]
-    picture = showing.beside(x, reconstructed(opened.model, x), opened.config["show"], scale=8)
+    part = getattr(loaded, split).subset(n)
+    again = reconstructed(opened.model, part)
+    picture = showing.beside(part.x, again, opened.config["show"], scale=8)
     if isinstance(picture, str) and out is None:
         print(picture)
     else:
         path = saving.save_picture(picture, run, "reconstructions", out)
-        print(f"{len(x)} {split} rows and their reconstructions are in {path}")
+        print(f"{len(part)} {split} rows and their reconstructions are in {path}")
 
 
 def score(

@@ -189,9 +189,9 @@ def _pictures(job: Job, model: Any, folder: Path) -> Entry:
 def _reconstructions(job: Job, model: Any, folder: Path) -> None:
     how = job.config["show"]
     shown = min((n for key, n in SAMPLES_SHOWN.items() if key in how), default=12)
-    x = job.data.test.x[:shown]
-    _save_picture(folder, "data", showing.show(x, how, color=pictures.PAPER))
-    _save_picture(folder, "reconstructions", showing.show(reconstructed(model, x), how))
+    part = job.data.test.subset(shown)
+    _save_picture(folder, "data", showing.show(part.x, how, color=pictures.PAPER))
+    _save_picture(folder, "reconstructions", showing.show(reconstructed(model, part), how))
 
 
 def _distance_and_samples(job: Job, model: Any, folder: Path) -> Entry:

@@ -14,7 +14,7 @@ import numpy as np
 from core import value
 from core.errors import InputError
 from core.random import Generator
-from tests.laws.subject import Subject, examples, objectives
+from tests.laws.subject import Subject, examples, objectives, reconstruct
 
 
 def methods_name_what_is_wrong(s: Subject) -> None:
@@ -42,7 +42,7 @@ def _readers(s: Subject, y: Any) -> list[Callable[[Any], Any]]:
     if s.row.training == "gradient":
         found += [lambda x, f=f: f(x, _fitting(y, x), Generator(0)) for f, _ in objectives(s.model)]
     if hasattr(s.model, "reconstruct"):
-        found.append(s.model.reconstruct)
+        found.append(lambda x: reconstruct(s.model, x, _fitting(y, x)))
     if hasattr(s.model, "predict_proba"):
         found.append(s.model.predict_proba)
     if s.row.training == "counts":

@@ -50,7 +50,7 @@ def samples_follow_log_prob(s: Subject) -> None:
     if s.discrete:
         frequencies_follow_log_prob(s.model, s.levels)
     else:
-        assert chi_square(*_cells(s, s.model.sample(20_000, seed=3))) > 1e-4
+        assert chi_square(*cells(s, s.model.sample(20_000, seed=3))) > 1e-4
 
 
 def frequencies_follow_log_prob(model: Any, levels: int = 2, n: int = 20_000) -> None:
@@ -62,7 +62,7 @@ def frequencies_follow_log_prob(model: Any, levels: int = 2, n: int = 20_000) ->
     assert chi_square(observed, n * np.exp(log_prob(model, in_shape(model, states)))) > 1e-4
 
 
-def _cells(s: Subject, x: np.ndarray, cells: int = 12, fine: int = 40) -> tuple[Any, Any]:
+def cells(s: Subject, x: np.ndarray, cells: int = 12, fine: int = 40) -> tuple[Any, Any]:
     """Counts of samples in a cells² grid, and what log_prob expects there (midpoint rule)."""
     low, high = box(s)
     observed = np.histogram2d(*x.T, bins=cells, range=[[low, high]] * 2)[0]

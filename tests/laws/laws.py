@@ -46,6 +46,8 @@ LAWS: dict[Callable[..., None], tuple[str, ...]] = {
     flows.pixels_are_as_frequent_as_their_probability: ("dequantised",),
     latent.bounds_are_ordered: ("latent",),
     latent.importance_estimate_sums_to_one: ("latent",),
+    latent.samples_follow_the_integral: ("latent",),
+    latent.codes_have_one_size: ("latent",),
     implicit.has_no_log_prob: IMPLICIT,
     implicit.noise_schedule_ends_in_noise: ("diffusion",),
     classifiers.probabilities_of_classes_sum_to_one: CLASSIFIERS,

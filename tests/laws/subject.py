@@ -152,6 +152,12 @@ def log_prob(model: Any, x: np.ndarray) -> np.ndarray:
         return np.asarray(value(model.log_prob(x)))
 
 
+def reconstruct(model: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What the model makes of x again, told the labels if it takes any."""
+    takes = "y" in inspect.signature(model.reconstruct).parameters
+    return evaluate(lambda x: model.reconstruct(x, **({"y": y} if takes else {})), x)
+
+
 def evaluate(f: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
     with no_grad():
         return np.asarray(value(f(x)))

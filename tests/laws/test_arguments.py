@@ -19,7 +19,7 @@ from core.errors import InputError
 from core.learners import objectives
 from core.random import Generator
 from reference import MODELS, Model
-from tests.laws.subject import build, evaluate, examples, shape_of
+from tests.laws.subject import build, evaluate, examples, reconstruct, shape_of
 
 ROWS = list(MODELS.values())
 TRAINED = [row for row in ROWS if row.training == "gradient"]
@@ -37,6 +37,9 @@ BAD: dict[type, tuple[Any, ...]] = {
 NAMED: dict[str, tuple[Any, ...]] = {
     "dtype": (np.int64, "float16", None, "nonsense", 3),
     "levels": (0, *BAD[int]),
+    "shape": ([], [8, 8], [0, 2, 2], [1, 2.5, 2], "abc", 8, None),
+    "channels": ([2] * 9, *BAD[tuple]),
+    "free": (-1.0, *BAD[float]),
     "window": (0, *BAD[int]),
     "features": (0, *BAD[int]),
     "kernel": (0, 1, 4, *BAD[int]),
@@ -176,7 +179,7 @@ def answers(model: Any, x: Any) -> list[np.ndarray]:
     if hasattr(model, "elbo"):
         out.append(evaluate(lambda x: model.elbo(x, rng=Generator(0)), x))
     if hasattr(model, "reconstruct"):
-        out.append(evaluate(model.reconstruct, x))
+        out.append(reconstruct(model, x, np.zeros(len(x), np.int64)))
     return out
 
 
@@ -225,7 +228,7 @@ def test_no_rows_are_scored_as_none(row: Model):
     if hasattr(model, "sample"):
         assert model.sample(0).shape == x.shape
     if hasattr(model, "reconstruct"):
-        assert evaluate(model.reconstruct, x).shape == x.shape
+        assert reconstruct(model, x, np.zeros(0, np.int64)).shape == x.shape
 
 
 def test_a_model_that_rounds_in_silence_is_rejected():

@@ -343,14 +343,16 @@ def elbo_has_the_sign_of_the_kl_wrong(model):
     return model
 
 
-@breaks(latent.bounds_are_ordered, "vae", "gaussian-vae")
+@breaks(latent.bounds_are_ordered, "vae", "gaussian-vae", "logistic-vae", "conditional-vae")
 def weighted_bound_adds_instead_of_averaging(model):
     return _replace(
-        model, "importance_log_prob", lambda f: lambda x, rng, k: f(x, rng=rng, k=k) + np.log(k)
+        model,
+        "importance_log_prob",
+        lambda f: lambda x, y=None, rng=None, *, k: f(x, y, rng, k=k) + np.log(k),
     )
 
 
-@breaks(latent.importance_estimate_sums_to_one, "vae", "gaussian-vae")
+@breaks(latent.importance_estimate_sums_to_one, "vae", "gaussian-vae", "mixture-vae")
 def weights_forget_the_prior(model):
     def bound(x, rng, k):
         mu, _ = model.encode(x)
@@ -359,6 +361,48 @@ def weights_forget_the_prior(model):
     original = model.importance_log_prob
     model.importance_log_prob = bound
     return model
+
+
+@breaks(latent.importance_estimate_sums_to_one, "conditional-vae")
+@breaks(latent.bounds_are_ordered, "conditional-vae")
+def sums_over_the_classes_instead_of_averaging(model):
+    return _replace(
+        model,
+        "log_weights",
+        lambda f: lambda x, rng, k, y=None: f(x, rng, k, y) + (y is None) * np.log(model.classes),
+    )
+
+
+@breaks(latent.samples_follow_the_integral, "mixture-vae", "conv-vae", "logistic-vae")
+def samples_codes_of_another_prior(model):
+    prior = model.prior
+    right = prior.draw
+    prior.draw = lambda n, seed, dtype: 1.3 * right(n, seed, dtype)
+    return model
+
+
+@breaks(latent.samples_follow_the_integral, "conditional-vae")
+def samples_one_class_only(model):
+    return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed, y=0))
+
+
+@breaks(latent.samples_follow_the_integral, "vae", "gaussian-vae", "free-bits-vae")
+def samples_means(model):
+    def sample(n, seed=0):
+        return model.mean(model.prior.draw(n, seed, np.float64)).round()
+
+    model.sample = sample
+    return model
+
+
+@breaks(latent.codes_have_one_size, "logistic-vae")
+def means_on_the_scale_of_the_network(model):
+    return _replace(model, "reconstruct", lambda f: lambda x, y=None: f(x, y) - 1)
+
+
+@breaks(latent.codes_have_one_size, "conv-vae")
+def makes_rows_of_images(model):
+    return _replace(model, "reconstruct", lambda f: lambda x, y=None: f(x, y).reshape(len(x), -1))
 
 
 @breaks(autoencoders.knows_no_distribution, "autoencoder", "denoising-autoencoder")
