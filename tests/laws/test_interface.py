@@ -225,7 +225,7 @@ def test_validation_leaves_no_graph_whatever_it_asks():
     for name in ("nade", "made", "vae", "ddpm"):
         row = MODELS[name]
         model, (x, y) = build(row), examples(row, 8)
-        asked = {"vae": "encode", "ddpm": "denoiser"}.get(name, "conditionals")
+        asked = {"vae": "decode", "ddpm": "denoiser"}.get(name, "conditionals")
         seen, right = [], getattr(model, asked)
 
         def spy(*args, right=right, seen=seen, **how):
