@@ -215,12 +215,22 @@ def dim_and_bounded(data: Dataset) -> dict[str, Any]:
 
 def dim_and_levels(data: Dataset) -> dict[str, Any]:
     """How many evenly spaced values in [−1, 1] the data take, if at most 256; None otherwise."""
+    return {**dim(data), "levels": grid_levels(data)}
+
+
+def shape_and_levels(data: Dataset) -> dict[str, Any]:
+    """The shape of an image, (C, H, W), and the number of its levels, as `dim_and_levels`."""
+    return {"shape": list(data.train.x.shape[1:]), "levels": grid_levels(data)}
+
+
+def grid_levels(data: Dataset) -> int | None:
+    """How many evenly spaced values in [−1, 1] the data take, if at most 256; None otherwise."""
     import numpy as np  # the command line answers --help without it
 
     values = np.unique(data.train.x)
     n = len(values)
     on_grid = 2 <= n <= 256 and np.allclose(values, np.linspace(-1, 1, n), atol=1e-5)
-    return {**dim(data), "levels": n if on_grid else None}
+    return n if on_grid else None
 
 
 # Training presets

@@ -8,7 +8,7 @@ says of the data) and `samplers`; `ddpm` is the first whole model. One step of s
 operation of its own, in `reference/operations/diffusion_step.py`. MISSION rows D1 to D8.
 """
 
-from reference.table import WARM_COSINE, Demo, Model, dim_and_levels
+from reference.table import WARM_COSINE, Demo, Model, dim_and_levels, shape_and_levels
 
 ROWS = [
     Model(
@@ -23,5 +23,17 @@ ROWS = [
             Demo("eight-gaussians", {"hidden": 96, "blocks": 2, "steps": 100},
                  {**WARM_COSINE, "epochs": 60, "batch_size": 200, "lr": 4e-3}),
         ),
+    ),
+    Model(
+        "ddpm-unet", "reference.diffusion.unet:DDPMUNet", "diffusion", ("D4", "D2"), "continuous",
+        title="DDPM with a U-Net", year=2020, parents=("ddpm",),
+        tiny={"shape": [1, 3, 2], "steps": 4, "features": [4, 4], "blocks": 1},
+        arguments=shape_and_levels,
+        demos=(
+            Demo("digits", {"features": [16, 32], "steps": 50, "prediction": "levels",
+                            "variance": "learned"},
+                 {**WARM_COSINE, "epochs": 30, "batch_size": 50, "lr": 2e-3}, full=True),
+        ),
+        shape="image",
     ),
 ]  # fmt: skip

@@ -21,8 +21,8 @@ class DDPM(Diffusion):
 
     >>> model = DDPM(2, hidden=8, blocks=1, steps=10)
     >>> model
-    DDPM(dim=2, levels=None, hidden=8, blocks=1, steps=10, prediction='v', variance='beta'), \
-450 parameters
+    DDPM(dim=2, levels=None, hidden=8, blocks=1, steps=10, prediction='v', variance='beta', \
+classes=None, drop=0.1), 450 parameters
     >>> model.loss(np.zeros((5, 2)), rng=Generator(0)).shape
     ()
     >>> model.sample(3, seed=1, sampler="ddim", steps=5).shape
@@ -40,6 +40,8 @@ class DDPM(Diffusion):
         schedule: str = "cosine",
         prediction: str = "v",
         variance: str = "beta",
+        classes: int | None = None,
+        drop: float = 0.1,
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
@@ -47,6 +49,7 @@ class DDPM(Diffusion):
         self.hidden, self.blocks = whole("hidden", hidden, 1), whole("blocks", blocks)
         chain: dict[str, Any] = {"levels": levels, "steps": steps, "schedule": schedule}
         chain |= {"prediction": prediction, "variance": variance, "dtype": dtype}
-        super().__init__((dim,), **chain)
-        size, rng = {"hidden": self.hidden, "blocks": self.blocks}, Generator(seed, stream="init")
-        self.denoiser = Denoiser(dim, self.head.size, **size, rng=rng, dtype=dtype)
+        super().__init__((dim,), classes=classes, drop=drop, **chain)
+        how = dict[str, Any](hidden=self.hidden, blocks=self.blocks, classes=self.classes)
+        rng = Generator(seed, stream="init")
+        self.denoiser = Denoiser(dim, self.head.size, rng=rng, dtype=dtype, **how)

@@ -28,6 +28,7 @@ import numpy as np
 from core import Array
 from core.checks import one_of, whole
 from core.distributions import Normal
+from core.errors import InputError
 from core.functional import log_softmax
 from reference.diffusion.decoder import discretised_log_prob
 from reference.diffusion.parametrisation import REGRESSIONS, target, x0_coefficients
@@ -127,3 +128,12 @@ class Categorical:
 
 
 Head = Regression | Categorical
+
+
+def head_of(prediction: str, variance: str, levels: int | None) -> Head:
+    """The head for a prediction. InputError for levels that are not known."""
+    if prediction != "levels":
+        return Regression(prediction, variance, levels)
+    if levels is None:
+        raise InputError("prediction must be eps, x0 or v for data without levels, got levels")
+    return Categorical(variance, levels)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -30,21 +30,30 @@ FIXED = ("beta", "beta_tilde")
 class Denoises(Protocol):
     """What a sampler asks of a model."""
 
-    schedule: Schedule
-    prediction: str
+    @property
+    def schedule(self) -> Schedule:
+        """The chain."""
+
+    @property
+    def prediction(self) -> str:
+        """One of PREDICTIONS: what the network's output is."""
 
     @property
     def clip(self) -> float | None:
         """x̂_0 is kept within [−clip, clip]; None: anywhere."""
 
-    def output(self, x_t: Array, t: Any) -> Array:
-        """What the network says, of the kind `prediction`, (B, …)."""
+    def says(self, x_t: Array, t: Any) -> dict[str, Any]:
+        """What the network says, (B, …), as arguments of `step`: output, and what guides it."""
 
     def x_0(self, x_t: Array, t: Any) -> Array:
         """x̂_0, (B, …): the data that the model sees in x_t."""
 
+
+class Reverses(Denoises, Protocol):
+    """What Ancestral asks of a model besides, where the variance is learned."""
+
     def reverse(self, x_t: Array, t: int, s: int) -> tuple[Array, Array]:
-        """Mean and variance of p_θ(x_s | x_t), (B, …), where the variance is learned."""
+        """Mean and variance of p_θ(x_s | x_t), (B, …)."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +72,12 @@ class Ancestral:
     def __call__(self, model: Denoises, x_t: Array, t: int, s: int, *, seed: int) -> Array:
         """x_s (B, …), with noise named by seed and t."""
         if self.variance == "learned":
-            mean, variance = model.reverse(x_t, t, s)
+            mean, variance = cast(Reverses, model).reverse(x_t, t, s)
             z = normal(seed, x_t.shape, step=t, stream="noise", dtype=x_t.dtype)
             return mean + np.sqrt(variance) * z
         alpha_bar_t, alpha_bar_s = model.schedule.alpha_bar[[t, s]]
         c = ddpm_coefficients(alpha_bar_t, alpha_bar_s, self.variance, model.prediction)
-        return step(x_t, model.output(x_t, t), c, seed=seed, t=t, clip=model.clip)
+        return step(x_t, coefficients=c, seed=seed, t=t, clip=model.clip, **model.says(x_t, t))
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class DDIM:
         """x_s (B, …), with noise, if any, named by seed and t."""
         alpha_bar_t, alpha_bar_s = model.schedule.alpha_bar[[t, s]]
         c = ddim_coefficients(alpha_bar_t, alpha_bar_s, self.eta, model.prediction)
-        return step(x_t, model.output(x_t, t), c, seed=seed, t=t, clip=model.clip)
+        return step(x_t, coefficients=c, seed=seed, t=t, clip=model.clip, **model.says(x_t, t))
 
 
 @dataclass(frozen=True)
@@ -147,3 +156,13 @@ def ddim_coefficients(
 
 def _p_and_q(prediction: str, alpha_bar_t: float) -> tuple[float, float]:
     return x0_coefficients(prediction, math.sqrt(alpha_bar_t), math.sqrt(1 - alpha_bar_t))
+
+
+def named(name: str, *, variance: str, eta: float) -> Any:
+    """A sampler by its name; InputError for another.
+
+    >>> named("ddim", variance="beta", eta=0.5)
+    DDIM(eta=0.5)
+    """
+    samplers = {"ddpm": Ancestral(variance), "ddim": DDIM(eta), "heun": Heun()}
+    return samplers[one_of("sampler", name, samplers)]

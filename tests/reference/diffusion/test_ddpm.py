@@ -73,7 +73,7 @@ def gaussian_model(T, schedule="cosine", variance="beta_tilde", prediction="eps"
 def says(model, output):
     """Let the model's network say output(x_t, t)."""
 
-    def denoiser(x_t, tau):
+    def denoiser(x_t, tau, y=None):
         t = np.rint(tau * model.schedule.T / 1000).astype(int)
         return output(x_t, t.item() if len(t) == 1 else t)[..., None]
 
@@ -695,7 +695,7 @@ def test_a_step_from_pure_noise_uses_the_networks_own_word():
 
     def by_way_of_the_noise(x_t, t):
         signal, noise = model.schedule.signal_and_noise(t, x_t)
-        eps = signal * model.output(x_t, t) + noise * x_t
+        eps = signal * model.says(x_t, t)["output"] + noise * x_t
         return (x_t - noise * eps) / signal
 
     model.x_0 = by_way_of_the_noise
