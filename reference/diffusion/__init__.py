@@ -27,10 +27,10 @@ ROWS = [
     Model(
         "ddpm-unet", "reference.diffusion.unet:DDPMUNet", "diffusion", ("D4", "D2"), "continuous",
         title="DDPM with a U-Net", year=2020, parents=("ddpm",),
-        tiny={"shape": [1, 3, 2], "steps": 4, "features": [4, 4], "blocks": 1},
+        tiny={"shape": [1, 3, 2], "steps": 4, "channels": [4, 4], "blocks": 1},
         arguments=shape_and_levels,
         demos=(
-            Demo("digits", {"features": [16, 32], "steps": 50, "prediction": "levels",
+            Demo("digits", {"channels": [16, 32], "steps": 50, "prediction": "levels",
                             "variance": "learned"},
                  {**WARM_COSINE, "epochs": 30, "batch_size": 50, "lr": 2e-3}, full=True),
         ),

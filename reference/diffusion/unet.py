@@ -32,13 +32,13 @@ from reference.layers import Attention, Conv2d, GroupNorm, Linear
 class DDPMUNet(Diffusion):
     """A diffusion model of images x (B, C, H, W).
 
-    features: channels at each size of the image, from whole to smallest; blocks: residual blocks at
+    channels: how many at each size of the image, from whole to smallest; blocks: residual blocks at
     each on the way down (one more on the way up); heads: of attention in the middle. The rest:
     Diffusion.
 
-    >>> model = DDPMUNet([1, 5, 7], features=[8, 16], blocks=1, steps=10)
+    >>> model = DDPMUNet([1, 5, 7], channels=[8, 16], blocks=1, steps=10)
     >>> model
-    DDPMUNet(shape=(1, 5, 7), levels=None, features=(8, 16), blocks=1, heads=1, steps=10, \
+    DDPMUNet(shape=(1, 5, 7), levels=None, channels=(8, 16), blocks=1, heads=1, steps=10, \
 prediction='v', variance='beta', classes=None, drop=0.1), 46,833 parameters
     >>> model.sample(2, sampler="ddim", steps=2).shape
     (2, 1, 5, 7)
@@ -49,7 +49,7 @@ prediction='v', variance='beta', classes=None, drop=0.1), 46,833 parameters
         shape: Sequence[int],
         *,
         levels: int | None = None,
-        features: Sequence[int] = (32, 64, 64),
+        channels: Sequence[int] = (32, 64, 64),
         blocks: int = 1,
         heads: int = 1,
         steps: int = 200,
@@ -61,7 +61,7 @@ prediction='v', variance='beta', classes=None, drop=0.1), 46,833 parameters
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
-        self.features, self.blocks = sizes("features", features), whole("blocks", blocks, 1)
+        self.channels, self.blocks = sizes("channels", channels), whole("blocks", blocks, 1)
         self.heads = whole("heads", heads, 1)
         chain: dict[str, Any] = {"levels": levels, "steps": steps, "schedule": schedule}
         chain |= {"prediction": prediction, "variance": variance, "dtype": dtype}
@@ -69,7 +69,7 @@ prediction='v', variance='beta', classes=None, drop=0.1), 46,833 parameters
         how = dict[str, Any](blocks=self.blocks, heads=self.heads, classes=self.classes)
         rng = Generator(seed, stream="init")
         size = self.head.size
-        self.denoiser = UNet(self.shape[0], size, self.features, rng=rng, dtype=dtype, **how)
+        self.denoiser = UNet(self.shape[0], size, self.channels, rng=rng, dtype=dtype, **how)
 
 
 class UNet:
@@ -84,7 +84,7 @@ class UNet:
         self,
         colours: int,
         size: int,
-        features: Sequence[int],
+        channels: Sequence[int],
         *,
         blocks: int,
         heads: int,
@@ -92,8 +92,8 @@ class UNet:
         classes: int | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        self.colours, widths = colours, sizes("features", features)
-        n = whole("the number of features", len(widths), 1) and widths[0]
+        self.colours, widths = colours, sizes("channels", channels)
+        n = whole("the number of channels", len(widths), 1) and widths[0]
         told, how = 4 * n, dict[str, Any](rng=rng, dtype=dtype)
         self.condition = Condition(told, classes, rng, dtype)
         self.first = Conv2d(colours, n, 3, padding=1, **how)

@@ -13,9 +13,9 @@ from reference.diffusion.unet import DDPMUNet, UNet
 from reference.layers import GroupNorm
 
 
-def network(colours=1, size=2, features=(4, 8), blocks=1, heads=2, classes=3):
+def network(colours=1, size=2, channels=(4, 8), blocks=1, heads=2, classes=3):
     how = {"blocks": blocks, "heads": heads, "classes": classes, "dtype": np.float64}
-    net = UNet(colours, size, features, rng=Generator(0, stream="init"), **how)
+    net = UNet(colours, size, channels, rng=Generator(0, stream="init"), **how)
     for i, p in enumerate(parameters(net).values()):
         p[...] = p.data + 0.3 * np.random.default_rng(i).normal(size=p.shape)
     return net
@@ -55,11 +55,11 @@ def every_skip_matters(net, x):
 
 
 def test_every_skip_matters():
-    every_skip_matters(network(features=(4, 4, 8)), image(2, 1, 5, 6))
+    every_skip_matters(network(channels=(4, 4, 8)), image(2, 1, 5, 6))
 
 
 def test_a_network_that_leaves_out_a_skip_is_rejected():
-    net = network(features=(4, 4, 8))
+    net = network(channels=(4, 4, 8))
     ascend = net._ascend
     net._ascend = lambda h, c, skips: ascend(h, c, [0 * skips[0], *skips[1:]])
     with pytest.raises(AssertionError, match="skip 0"):
@@ -113,7 +113,7 @@ def test_the_middle_sees_all_of_the_image():
     """Through attention a pixel moves the corner farthest from it; without, kernels don't reach."""
     reach = []
     for attends in (True, False):
-        net, x = network(features=(4, 4), classes=None), image(1, 1, 40, 40)
+        net, x = network(channels=(4, 4), classes=None), image(1, 1, 40, 40)
         if not attends:
             net.attention = lambda h: h
             for block in (*net.middle, *net.down[0], *net.down[1], *net.up[0], *net.up[1]):
@@ -129,8 +129,8 @@ def test_the_middle_sees_all_of_the_image():
 @pytest.mark.parametrize(
     ("bad", "match"),
     [
-        ({"features": []}, "^the number of features must be an int >= 1"),
-        ({"features": [0]}, "^features must be an int >= 1"),
+        ({"channels": []}, "^the number of channels must be an int >= 1"),
+        ({"channels": [0]}, "^channels must be an int >= 1"),
         ({"heads": 3}, "^heads must divide n_out = 4"),
         ({"shape": [3, 2]}, r"^shape must be \(C, H, W\)"),
         ({"blocks": 0}, "^blocks must be an int >= 1"),
@@ -140,4 +140,4 @@ def test_the_middle_sees_all_of_the_image():
 )
 def test_bad_sizes_are_refused(bad, match):
     with pytest.raises(InputError, match=match):
-        DDPMUNet(**{"shape": [1, 3, 3], "features": [4], "steps": 4, **bad})
+        DDPMUNet(**{"shape": [1, 3, 3], "channels": [4], "steps": 4, **bad})
