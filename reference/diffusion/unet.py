@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from core import Array
-from core.checks import sizes, whole
+from core.checks import image_shape, sizes, whole
 from core.functional import silu, upsample_nearest2d
 from core.random import Generator
-from reference.autoregressive.images import by_pixel, image_shape
+from reference.autoregressive.images import by_pixel
 from reference.diffusion.condition import Condition
 from reference.diffusion.diffusion import Diffusion
 from reference.layers import Attention, Conv2d, GroupNorm, Linear
