@@ -20,7 +20,7 @@ from kernels import OPS, Op, check
 from kernels.diffusion.twin_triton import diffusion_step, diffusion_step_, pack
 from kernels.philox.rows import ulps
 from kernels.table import arrays
-from reference.diffusion.samplers import ddpm_coefficients
+from reference.diffusion.coefficients import ddpm_coefficients
 from reference.operations.diffusion_step import guide, step, step_mean
 
 

@@ -65,7 +65,7 @@ def drive() -> None:
     from kernels import masked_attention
     from kernels.diffusion.twin_triton import diffusion_step, diffusion_step_, pack
     from kernels.philox.twin_triton import normal, uniform
-    from reference.diffusion.samplers import ddpm_coefficients
+    from reference.diffusion.coefficients import ddpm_coefficients
     from reference.operations import masks
 
     rng = np.random.default_rng(0)

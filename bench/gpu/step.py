@@ -11,7 +11,7 @@ import torch
 from bench.gpu.attention import Skip, goal, judged
 from bench.gpu.clock import Clock, Row, Run
 from kernels.diffusion.twin_triton import diffusion_step, diffusion_step_, pack
-from reference.diffusion.samplers import ddim_coefficients, ddpm_coefficients
+from reference.diffusion.coefficients import ddim_coefficients, ddpm_coefficients
 from reference.operations.diffusion_step import StepCoefficients
 
 NOW, THEN = 0.5, 0.6

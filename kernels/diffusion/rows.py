@@ -11,7 +11,7 @@ import numpy as np
 from core.random import normal
 from kernels.calls import Arguments
 from kernels.table import Op
-from reference.diffusion.samplers import ddim_coefficients, ddpm_coefficients
+from reference.diffusion.coefficients import ddim_coefficients, ddpm_coefficients
 from reference.diffusion.schedule import Schedule, make_schedule
 from reference.operations.diffusion_step import StepCoefficients, step
 

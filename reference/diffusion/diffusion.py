@@ -22,15 +22,17 @@ from typing import Any
 import numpy as np
 
 from core import Array, value
-from core.checks import float_dtype, images, labels, number, sizes, some, whole
+from core.checks import float_dtype, images, labels, number, one_of, sizes, some, whole
 from core.errors import InputError
 from core.model import Described, draws
 from core.random import Generator, checked_generator, normal
 from reference.diffusion.bound import decoder_term, step_term, terms, total
 from reference.diffusion.guidance import ClassifierFree
 from reference.diffusion.heads import Categorical, Guess, Head, head_of
-from reference.diffusion.samplers import named
+from reference.diffusion.langevin import Langevin
+from reference.diffusion.samplers import DDIM, Ancestral
 from reference.diffusion.schedule import make_schedule
+from reference.diffusion.solvers import Heun, Multistep
 
 VLB_WEIGHT = 0.001
 """Of the bound beside the regression, where σ_t² is learned: it moves nothing else."""
@@ -172,10 +174,13 @@ class Diffusion(Described):
 
         y: the class of all or of each, (n,), None: of no class. guidance: s, how far to go from no
         class (0) to y (1) and beyond.
-        sampler: "ddpm" (Algorithm 2), "ddim" with η = `eta`, or "heun", a second-order ODE solver.
-        steps: how many (default T), evenly spaced over the chain; "heun" asks the network twice.
+        sampler: "ddpm" (Algorithm 2), "ddim" with η = `eta`, "heun" or "multistep", solvers of
+        second order, or "langevin". steps: how many (default T), evenly spaced over the chain;
+        "heun" and "langevin" ask the network twice in each.
         """
-        take_step = named(sampler, variance=self.variance, eta=eta)
+        samplers: dict[str, Any] = {"ddpm": Ancestral(self.variance), "ddim": DDIM(eta)}
+        samplers |= {"heun": Heun(), "multistep": Multistep(), "langevin": Langevin()}
+        take_step = samplers[one_of("sampler", sampler, samplers)]
         seen = self._guided(n, y, guidance)
         x = normal(seed, (n, *self.shape), stream="latent", dtype=self.dtype)  # x_T
         for t, s in pairwise(self.schedule.timesteps(steps)):

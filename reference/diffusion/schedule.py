@@ -154,7 +154,24 @@ def cosine_betas(T: int, offset: float = 0.008) -> NDArray[np.float64]:
     return betas
 
 
-SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas}
+def zero_terminal_betas(T: int) -> NDArray[np.float64]:
+    """The linear schedule, its √ᾱ shifted and scaled so that the last is 0 and the first is kept.
+
+    Lin et al. 2023, Algorithm 1. x_T is then noise and nothing else, as what sampling begins with
+    is; "eps" can't be asked for there.
+    """
+    root = np.sqrt(np.cumprod(1 - linear_betas(T)))
+    root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
+    alpha_bar = np.concatenate([[1.0], root**2])
+    betas: NDArray[np.float64] = 1 - alpha_bar[1:] / alpha_bar[:-1]
+    return betas
+
+
+SCHEDULES = {
+    "linear": linear_betas,
+    "cosine": cosine_betas,
+    "zero-terminal": zero_terminal_betas,
+}
 
 
 def make_schedule(name: str, T: int) -> Schedule:

@@ -109,6 +109,12 @@ def sample(
     stream: Annotated[
         bool, typer.Option("--stream", help="One text, printed while it is drawn.")
     ] = False,
+    label: Annotated[
+        str | None, typer.Option(help="The class to draw, of a model that was told classes.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How far diffusion goes towards the label. [1]")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A .csv, .npy, .npz, .png, .gif, .wav or .txt file.")
     ] = None,
@@ -128,7 +134,8 @@ def sample(
     from reference.zoo import labels, runs, saving, sources, texts
 
     opened = runs.open_run(run)
-    how, y = parse_settings(settings or []), None
+    asked = [f"{name}={word}" for name, word in (("y", label), ("guidance", guidance)) if word]
+    how, y = parse_settings([*(settings or []), *asked]), None
     how = texts.in_tokens(opened, how if prompt is None else {**how, "prompt": prompt})
     check_part("--given", given)
     if stream:

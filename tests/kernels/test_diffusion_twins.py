@@ -16,8 +16,8 @@ from core.errors import InputError
 from core.operation import backend
 from kernels import OPS, check
 from kernels.diffusion import twin_numba as twin
+from reference.diffusion.coefficients import ddim_coefficients, ddpm_coefficients
 from reference.diffusion.ddpm import DDPM
-from reference.diffusion.samplers import ddim_coefficients, ddpm_coefficients
 from reference.operations import diffusion_step as ops
 
 NOISY = ddpm_coefficients(0.3, 0.5)
