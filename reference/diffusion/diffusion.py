@@ -189,8 +189,10 @@ class Diffusion(Described):
 
     def _guided(self, n: int, y: Any, s: float) -> Any:
         """The model as a sampler is to see it."""
-        if y is None:
+        if y is None and s == 1:
             return self
+        if y is None:
+            raise InputError(f"guidance must come with a y to go to, got {s!r} alone")
         if self.classes is None:
             raise InputError(f"y must be left out: the model has no classes, got {y!r}")
         y = labels(np.asarray(y) if np.ndim(y) else np.full(n, y), n, self.classes)

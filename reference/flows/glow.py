@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 
 from core import Array, Tensor
-from core.checks import float_dtype, whole
+from core.checks import float_dtype, image_shape, whole
 from core.random import Generator
-from reference.autoregressive.images import image_shape
 from reference.flows.actnorm import ActNorm
 from reference.flows.conv_net import ConvNet
 from reference.flows.flow import Bijection

@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 
 from core import Array, value
-from core.checks import pixels, real, some
+from core.checks import image_shape, pixels, real, some
 from core.errors import InputError
 from core.model import Described, draws
 from core.random import Generator, checked_generator
-from reference.autoregressive.images import image_shape
 from reference.flows.actnorm import start
 from reference.flows.flow import Bijection, Flow
 

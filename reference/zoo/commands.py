@@ -134,8 +134,9 @@ def sample(
     from reference.zoo import labels, runs, saving, sources, texts
 
     opened = runs.open_run(run)
-    asked = [f"{name}={word}" for name, word in (("y", label), ("guidance", guidance)) if word]
-    how, y = parse_settings([*(settings or []), *asked]), None
+    asked = {"y": label, "guidance": guidance}
+    told = [f"{name}={word}" for name, word in asked.items() if word is not None]
+    how, y = parse_settings([*(settings or []), *told]), None
     how = texts.in_tokens(opened, how if prompt is None else {**how, "prompt": prompt})
     check_part("--given", given)
     if stream:

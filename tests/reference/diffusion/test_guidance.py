@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from core import no_grad
 from core.errors import InputError
@@ -16,6 +17,8 @@ from reference.diffusion.ddpm import DDPM
 from reference.diffusion.guidance import ByClassifier, ClassifierFree
 from reference.diffusion.samplers import DDIM
 from reference.diffusion.schedule import make_schedule
+from reference.zoo.cli import app
+from reference.zoo.runs import open_run
 
 KINDS = [
     {"prediction": "eps"},
@@ -88,6 +91,8 @@ def test_a_model_without_classes_is_told_of_none():
     plain = DDPM(2, hidden=4, blocks=1, steps=4)
     with pytest.raises(InputError, match=r"^y must be left out: the model has no classes, got 1"):
         plain.sample(2, y=1)
+    with pytest.raises(InputError, match=r"^guidance must come with a y to go to, got 2.0 alone"):
+        plain.sample(2, guidance=2.0)
     model = model_of_classes()
     for bad, match in (({"y": 3}, "y must lie in 0"), ({"y": 1, "guidance": -1}, "^guidance must")):
         with pytest.raises(InputError, match=match):
@@ -184,3 +189,28 @@ def test_samples_go_where_the_classifier_sends_them():
             at = DDIM()(model, at, t, t - 1, seed=0)
         np.testing.assert_allclose(at.mean(axis=0), MEANS[y], atol=0.1)
         np.testing.assert_allclose(at.std(axis=0), math.sqrt(V), atol=0.05)
+
+
+# From the command line
+
+
+def test_a_run_is_sampled_by_label_and_guidance(tmp_path):
+    """sample RUN --label 3 --guidance 2 is the model's own sample(y=3, guidance=2.0)."""
+    run, out = tmp_path / "run", tmp_path / "x.npy"
+    sizes = {"classes": 10, "hidden": 8, "steps": 4}
+    pairs = [part for k, v in sizes.items() for part in ("--set", f"{k}={v}")]
+    train = ["train", "ddpm", "--data", "digits", "--out", str(run), "--epochs", "1", *pairs]
+    runner = CliRunner()
+    assert runner.invoke(app, train).exit_code == 0
+    model = open_run(run).model
+    for options, how in (
+        (["--label", "3", "--guidance", "2"], {"y": 3, "guidance": 2.0}),
+        (["--label", "3", "--guidance", "0"], {"y": 3, "guidance": 0.0}),
+        (["--label", "7"], {"y": 7}),
+        ([], {}),
+    ):
+        sample = ["sample", str(run), "-n", "5", "--out", str(out), *options]
+        assert runner.invoke(app, sample).exit_code == 0
+        np.testing.assert_array_equal(np.load(out), model.sample(5, seed=0, **how))
+    alone = runner.invoke(app, ["sample", str(run), "--guidance", "2"])
+    assert "guidance must come with a y" in str(alone.exception)
