@@ -110,10 +110,11 @@ def flag(name: str, b: Any) -> bool:
     return bool(b)
 
 
-def sizes(name: str, widths: Any) -> tuple[int, ...]:
-    """Widths of layers as ints ≥ 1; InputError unless a list or tuple of them (it may be empty)."""
-    if not isinstance(widths, Sequence) or isinstance(widths, str):
-        raise InputError(f"{name} must be a list of ints >= 1, got {widths!r}")
+def sizes(name: str, widths: Any, least: int = 0) -> tuple[int, ...]:
+    """Widths of layers as ints ≥ 1; InputError unless a list or tuple of at least so many."""
+    if not isinstance(widths, Sequence) or isinstance(widths, str) or len(widths) < least:
+        several = f"{least} or more " if least else ""
+        raise InputError(f"{name} must be a list of {several}ints >= 1, got {widths!r}")
     return tuple(whole(name, n, 1) for n in widths)
 
 

@@ -130,16 +130,20 @@ class Learner:
 class GradientLearner(Learner):
     """A gradient step on each of the model's `objectives` in turn, with an optimiser of its own.
 
-    A step of one leaves the others' parameters alone (GAN: discriminator, then generator). A model
-    that has `advance()` is told when a step begins: what it follows without a gradient goes on.
-    One that has `start(x, rng)` is shown the first rows, to take its first parameters from them.
+    A step of one leaves the others' parameters alone (GAN: discriminator, then generator).
+    Objectives of the same parameters are one player's, who takes several steps with one optimiser.
+    A model that has `advance()` is told when a step begins: what it follows without a gradient goes
+    on. One that has `start(x, rng)` is shown the first rows, to take its first parameters from
+    them.
     """
 
     def __init__(self, model: Any, settings: TrainSettings) -> None:
         super().__init__(model, settings)
         self.batch_size = settings.batch_size
         self.objectives = objectives(model)
-        self.optimisers = [make_optimiser(params, settings) for _, params in self.objectives]
+        self.players = players(self.objectives)
+        firsts = [self.players.index(i) for i in range(max(self.players) + 1)]
+        self.optimisers = [make_optimiser(self.objectives[i][1], settings) for i in firsts]
         self.ema = (
             None if settings.ema_decay is None else EMA(parameters(model), settings.ema_decay)
         )
@@ -150,16 +154,16 @@ class GradientLearner(Learner):
             self.model.start(x, rng)
 
     def step(self, x: Any, y: Any, rng: Generator, scale: float) -> list[float]:
-        """One update of every objective's parameters; raises Diverged before a bad one."""
+        """One update for every objective; each player's mean loss. Diverged before a bad one."""
         if hasattr(self.model, "advance"):
             self.model.advance()
-        losses = [
-            self._descend(loss, params, optimiser, (x, y, rng), scale)
-            for (loss, params), optimiser in zip(self.objectives, self.optimisers, strict=True)
-        ]
+        losses: list[list[float]] = [[] for _ in self.optimisers]
+        for (loss, params), i in zip(self.objectives, self.players, strict=True):
+            descended = self._descend(loss, params, self.optimisers[i], (x, y, rng), scale)
+            losses[i].append(descended)
         if self.ema is not None:
             self.ema.update()
-        return losses
+        return [sum(own) / len(own) for own in losses]
 
     def _descend(
         self, loss: Any, params: Any, optimiser: Optimiser, batch: Any, scale: float
@@ -250,6 +254,13 @@ def objectives(model: Any) -> list[tuple[Loss, Mapping[str, Tensor]]]:
     if hasattr(model, "objectives"):
         return list(model.objectives())
     return [(loss_of(model), parameters(model))]
+
+
+def players(objectives: list[tuple[Loss, Mapping[str, Tensor]]]) -> list[int]:
+    """Whose each objective is, numbered as they come: one player has one set of parameters."""
+    sets = [frozenset(map(id, params.values())) for _, params in objectives]
+    order = list(dict.fromkeys(sets))
+    return [order.index(one) for one in sets]
 
 
 def loss_of(model: Any) -> Loss:

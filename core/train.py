@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -58,6 +58,9 @@ __all__ = [
     "fit",
     "mean_loss",
 ]
+
+Watch = Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], Mapping[str, Any]]
+"""(the log so far, the entry to come) → what is to be kept of them, as JSON has it."""
 
 _MAY_CHANGE = ("epochs", "patience", "checkpoint_seconds")  # between a run and its continuation
 
@@ -105,6 +108,7 @@ def fit(
     out: PathLike | None = None,
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    watch: Watch | None = None,
 ) -> History:
     """Train on data.train; leave in the model the parameters of the epoch that validated best.
 
@@ -116,7 +120,9 @@ def fit(
     checkpoint there, if there is one, to the same bits as if it had never stopped. patience and
     checkpoint_seconds may differ from then, and epochs; with the cosine schedule, stretched over
     all epochs, other epochs are no longer the same bits: a warning says so. on_progress is called
-    after every step and epoch.
+    after every step and epoch. watch(entries, entry) is called at the end of an epoch, when the
+    model has the parameters that would be kept, with the log so far and what will be added to it:
+    what it answers stands there as "monitor". It must leave the model as it is.
 
     Raises Interrupted after Ctrl-C or SIGTERM, when the step is finished and the state saved (a
     second one stops at once); Diverged if a loss is NaN or beyond 1e15, or a gradient or parameter
@@ -130,7 +136,7 @@ def fit(
     if settings != learner.settings:
         raise InputError("settings must be the ones that the learner was made with")
     run = None if out is None else _open_run(Path(out), learner, settings)
-    training = _Training(learner, data, settings, run, on_progress)
+    training = _Training(learner, data, settings, run, on_progress, watch)
     if run is not None and (run.has_state() or run.has_model()):
         if not resume:
             raise CheckpointError(f"{out} already holds a training: resume it, or choose another")
@@ -182,7 +188,9 @@ class _Training:
         settings: TrainSettings,
         run: Run | None,
         on_progress: Callable[[Progress], None] | None,
+        watch: Watch | None,
     ) -> None:
+        self.watch = watch
         self.learner, self.model, self.settings = learner, learner.model, settings
         self.train = _checked("train", data.train)
         self.validation = _checked("validation", data.validation)
@@ -245,15 +253,17 @@ class _Training:
     def _end_epoch(self) -> None:
         at = self.at
         self._check_finite()
+        entry: dict[str, Any] = {"epoch": at.epoch + 1, "step": at.step, "seconds": self._seconds()}
         with self.learner.averaged():
             validation = self._validate()
             if validation is None or at.best is None or validation < at.best:
                 at.best, at.best_epoch = validation, at.epoch + 1
                 self.best_arrays, self.unsaved = state(self.model), True
-        losses = self._losses() | ({} if validation is None else {"validation": validation})
+            entry |= self._losses() | ({} if validation is None else {"validation": validation})
+            if self.watch is not None:
+                entry["monitor"] = dict(self.watch(at.entries, entry))
         at.epoch, at.batch, at.rows, at.totals = at.epoch + 1, 0, 0, []
-        entry = {"epoch": at.epoch, "step": at.step, "seconds": self._seconds()}
-        at.entries.append(entry | losses)
+        at.entries.append(entry)
         if self.run is not None:
             self.run.append_log(_loggable(at.entries[-1]))
 

@@ -126,6 +126,9 @@ class Plays(Samples, Protocol):
     def objectives(self) -> list[tuple[Callable[..., Array], dict[str, Any]]]:
         """Each player's loss (x, y=None, rng=None) and its parameters by name."""
 
+    def discriminate(self, x: Array, y: Any = None) -> Array:
+        """What a player says of x (B, …): (B,), the larger, the more it takes x for data."""
+
 
 OWES: dict[str, tuple[type, ...]] = {
     "histogram": (Counts,),

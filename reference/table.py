@@ -201,6 +201,11 @@ def shape(data: Dataset) -> dict[str, Any]:
     return {"shape": list(data.train.x.shape[1:])}
 
 
+def shape_and_classes(data: Dataset) -> dict[str, Any]:
+    """The number of classes too."""
+    return {**shape(data), "classes": data.classes}
+
+
 def shape_and_palette(data: Dataset) -> dict[str, Any]:
     """At most 32 colours that the training images are painted with too."""
     from reference.autoregressive.palette import learned_palette  # as in `dim_and_levels`

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from core.functional import leaky_relu, relu, softplus
 from core.model import Described, draws
 from core.random import Generator, checked_generator, normal
 from core.state import parameters
+from reference.adversarial.implicit import Implicit
 from reference.adversarial.penalties import gradient_penalty, r1_penalty
 from reference.layers import MLP, SpectralNorm
 
@@ -62,7 +63,7 @@ def leaky(x: Array) -> Array:
     return leaky_relu(x, 0.2)
 
 
-class GAN(Described):
+class GAN(Described, Implicit):
     """Samples x = G(z) (B, dim), z ~ N(0, I) (B, latent); G and D are multilayer perceptrons.
 
     bounded: the data lie in [−1, 1], and so do the samples; what G puts beyond is moved to the end.
@@ -109,7 +110,7 @@ class GAN(Described):
         x = self.G(z)
         return np.clip(x, -1.0, 1.0) if self.bounded else x
 
-    def logits(self, x: Array) -> Array:
+    def discriminate(self, x: Array, y: Any = None) -> Array:
         """l(x), (B,): D takes x (B, dim) for data with probability sigmoid(l)."""
         return self.D(x)[:, 0]
 
@@ -131,26 +132,22 @@ class GAN(Described):
         x, rng = real(some(x), self.dim, self.dtype), checked_generator(rng)
         with no_grad():
             fake = self.generate(rng.normal((len(x), self.latent), dtype=self.dtype))
-        loss = np.mean(real_loss(self.logits(x))) + np.mean(fake_loss(self.logits(fake)))  # −Eq. 1
+        on_x, on_fake = self.discriminate(x), self.discriminate(fake)
+        loss = np.mean(real_loss(on_x)) + np.mean(fake_loss(on_fake))  # −Eq. 1
         if self.penalty == "r1":
-            return loss + self.gamma * r1_penalty(self.logits, x)
+            return loss + self.gamma * r1_penalty(self.discriminate, x)
         if self.penalty == "gradient":
             u = rng.uniform((len(x), 1), dtype=self.dtype)
-            return loss + self.gamma * gradient_penalty(self.logits, u * x + (1 - u) * fake)
+            return loss + self.gamma * gradient_penalty(self.discriminate, u * x + (1 - u) * fake)
         return loss
 
     def generator_loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
         """What G minimises, on as many samples as there are data; nothing else of x is used."""
         n = len(real(some(x), self.dim, self.dtype))
         z = checked_generator(rng).normal((n, self.latent), dtype=self.dtype)
-        return np.mean(self.loss_of_fakes(self.logits(self.generate(z))))
+        return np.mean(self.loss_of_fakes(self.discriminate(self.generate(z))))
 
     @draws
     def sample(self, n: int, *, seed: int = 0) -> Any:
         """n samples (n, dim)."""
         return self.generate(normal(seed, (n, self.latent), stream="latent", dtype=self.dtype))
-
-    def __getattr__(self, name: str) -> NoReturn:
-        """Asked for something that isn't there, such as a likelihood."""
-        why = ": an implicit model has samples, but no likelihood" if name == "log_prob" else ""
-        raise AttributeError(f"{type(self).__name__} has no {name}{why}")

@@ -17,14 +17,14 @@ from core import Array, Tensor, grad, value
 
 
 def squared_slope(f: Callable[[Array], Array], x: Any) -> Array:
-    """‖∇_x f(x)‖² at each row of the array x (B, dim), (B,), differentiable in f's parameters."""
+    """‖∇_x f(x)‖² at each row of the array x (B, …), (B,), differentiable in f's parameters."""
     x = Tensor(x)
-    (slope,) = grad(np.sum(f(x)), [x], create_graph=True)  # (B, dim)
-    return np.sum(slope * slope, axis=1)
+    (slope,) = grad(np.sum(f(x)), [x], create_graph=True)  # (B, …)
+    return np.sum(slope * slope, axis=tuple(range(1, slope.ndim)))
 
 
 def r1_penalty(f: Callable[[Array], Array], x: Any) -> Array:
-    """½ E‖∇f(x)‖² over the rows of x (B, dim)."""
+    """½ E‖∇f(x)‖² over the rows of x (B, …)."""
     return 0.5 * np.mean(squared_slope(f, x))
 
 

@@ -30,6 +30,7 @@ def _card(entry: Entry, folder: Path) -> str:
 {_made(entry, folder)}{_given(entry, folder)}</div>
 {_facts(entry)}
 {_curve(entry, folder)}
+{_over_time(entry, folder)}
 </article>"""
 
 
@@ -118,6 +119,20 @@ def _curve(entry: Entry, folder: Path) -> str:
         f'<figure class="curve">{drawing}'
         f'<figcaption class="keys">{"".join(keys)}</figcaption></figure>'
     )
+
+
+def _over_time(entry: Entry, folder: Path) -> str:
+    """Of adversaries: what the monitor said last, and samples from the first epoch to the last."""
+    log = [row["monitor"] for row in read_log(folder / "log.jsonl") if "monitor" in row]
+    if not log:
+        return ""
+    states = [row["state"] for row in log]
+    often = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+    said = f"Last state: <b>{log[-1]['state']}</b>, {escape(log[-1]['why'])}. Epochs: {often}."
+    if not (folder / "over-time.png").exists():
+        return f'<p class="counted">{said}</p>'
+    shown = _picture(entry, folder, "over-time", "Samples over time, the first epoch on top")
+    return f'<p class="counted">{said}</p><div class="pair">{shown}</div>'
 
 
 def _curves(entry: Entry, log: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:

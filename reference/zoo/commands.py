@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from reference.zoo import printing
+from reference.zoo.news import say
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with downloaded data sets (else $GENZOO_DATA).")
@@ -87,7 +88,7 @@ def train(
         print(loaded.summary, file=sys.stderr)
         if loaded.units is not None and loaded.domain == "continuous":
             print("losses are of standardised columns, scores in the file's units", file=sys.stderr)
-    again = {"resume": resume, "overwrite": overwrite}
+    again: Any = {"resume": resume, "overwrite": overwrite, "data_dir": data_dir}
     done = runs.epochs_done(out) if resume else 0
     with training_bar(f"{row.title} · {loaded.name}") as on_progress:
         _, history = runs.train(config, loaded, how, out, on_progress=on_progress, **again)
@@ -98,6 +99,8 @@ def train(
         cure = "; --set alpha=0.5 gives it some" if "alpha" in config["arguments"] else ""
         said = "the model gives some held-out rows probability 0, an infinite loss"
         print(f"genzoo: {said}{cure}", file=sys.stderr)
+    if (seen := history.entries[-1].get("monitor")) is not None:
+        print(f"{seen['state']}: {seen['why']}")
     print(f"{row.title}, trained on {loaded.name}, is in {out}")
 
 
@@ -242,7 +245,7 @@ def judge(
     """The classifier of digits that `score` looks at samples with: trained now, if it isn't yet."""
     from reference.judges.trained import judge_of
 
-    found = judge_of(data, data_dir=data_dir, tell=printing.say)
+    found = judge_of(data, data_dir=data_dir, tell=say)
     print(f"right on {100 * found.accuracy:.2f} % of the test digits of {data}; in {found.path}")
 
 

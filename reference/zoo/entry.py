@@ -74,7 +74,7 @@ def kept_entry(job: Job, folder: Path) -> Entry | None:
 
 SHOW = (
     *("cards", "figures", "report", "tables", "words"),
-    *("cli", "commands", "printing", "progress", "reproducing", "saving", "texts"),
+    *("cli", "commands", "news", "printing", "progress", "reproducing", "saving", "texts"),
 )
 """Files of this folder that no result depends on."""
 
@@ -131,7 +131,7 @@ def train_and_score(job: Job, folder: Path, progress: Callable[..., None] | None
 def _train(job: Job, folder: Path, progress: Callable[..., None] | None) -> tuple[Any, History]:
     """Go on with what is in the folder if it can be gone on with; else begin."""
 
-    def train(**how: bool) -> tuple[Any, History]:
+    def train(**how: Any) -> tuple[Any, History]:
         return runs.train(job.config, job.data, job.settings, folder, on_progress=progress, **how)
 
     if _holds(job, folder):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from reference.zoo.news import say
+
 if TYPE_CHECKING:
     from core.data import Dataset
 
@@ -163,8 +165,3 @@ def _fidelity_cells(f: Any) -> tuple[str, ...]:
         f"{f.classes} of 10, {f.entropy:.2f} nats",
         f"{f.copied:.3f} ({f.copied_z:+.1f} se)",
     )
-
-
-def say(line: str) -> None:
-    """To stderr, what is no result."""
-    print(line, file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from core.train import Progress
     from reference.zoo.entry import Entry, Job
 from reference.zoo.job import Watcher
-from reference.zoo.printing import say
+from reference.zoo.news import say
 
 Listener = Callable[["Progress"], None]
 _SECONDS = 10.0

@@ -10,6 +10,7 @@ import typer
 
 from reference.zoo import printing
 from reference.zoo.commands import DataDir
+from reference.zoo.news import say
 
 if TYPE_CHECKING:
     from reference import Published
@@ -50,15 +51,13 @@ def reproduce(
         r.read(row, data_dir, progress=sys.stderr.isatty())  # before hours of training, not after
     how = "" if chosen_backend() else "; without --backend numba some take 20 times as long"
     estimate = duration(60 * sum(r.minutes(row, seeds) for row in left))
-    printing.say(f"{len(left)} of {len(rows)} figures to make, about {estimate} on one core{how}")
+    say(f"{len(left)} of {len(rows)} figures to make, about {estimate} on one core{how}")
     for row in left:
-        printing.say(f"{row.name}, about {duration(60 * r.minutes(row, seeds))}")
+        say(f"{row.name}, about {duration(60 * r.minutes(row, seeds))}")
         with training_bar(r.title(row)) as tell:
             entry = r.reproduce(row, out, seeds=seeds, data_dir=data_dir, tell=tell)
         write_json(out / "results.json", {"figures": r.collected(out)})
-        printing.say(
-            f"{row.name}: {ours(row, entry)}, required {required(row, entry) or 'nothing'}"
-        )
+        say(f"{row.name}: {ours(row, entry)}, required {required(row, entry) or 'nothing'}")
     printing.print_table(HEAD, [line(row, r.kept(row, out, seeds)) for row in rows])
 
 

@@ -27,11 +27,11 @@ from reference import MODELS, Demo, Model
 from reference.judges.likelihood import takes_condition
 from reference.zoo.remember import remembered
 from reference.zoo.showing import How, how_to_show, show, show_given
+from reference.zoo.watching import watcher_of
 
 LEARNERS = {"counts": CountLearner, "em": EMLearner, "gradient": GradientLearner}
 """What takes a model's training steps, by `Model.training`."""
 
-_PARTS = ("model", "state")
 _LARGEST = 10_000
 """An argument of a stored model may be this large whatever its file holds."""
 
@@ -140,18 +140,21 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    data_dir: Path | None = None,
 ) -> tuple[Any, History]:
     """Build and train the model that `config` describes, in the run folder `out`.
 
     resume: go on with the run that is there, with as many epochs as `settings` has now.
-    overwrite: replace whatever run is there. Raises CheckpointError if `out` holds another run.
+    overwrite: replace whatever run is there. data_dir: where an adversary's judge finds its digits.
+    Raises CheckpointError if `out` holds another run.
     """
     row = find_row(config["model"])
     model = build(row, config["arguments"], config["seed"])
     learner = LEARNERS[row.training](model, settings)
     run = prepared(out, config, resume=resume, overwrite=overwrite)
+    watch = watcher_of(row, model, data, out, settings.epochs, data_dir)
     try:
-        history = fit(learner, data, out=out, resume=resume, on_progress=on_progress)
+        history = fit(learner, data, out=out, resume=resume, on_progress=on_progress, watch=watch)
     except Interrupted:
         _remember(run, config)
         raise
@@ -163,7 +166,7 @@ def prepared(out: Path, config: Mapping[str, Any], *, resume: bool, overwrite: b
     """The run folder to train in: continued, replaced or new; CheckpointError if it is taken."""
     if resume:
         return _continued(out, config)
-    if not overwrite and any((out / f"{part}.safetensors").exists() for part in _PARTS):
+    if not overwrite and any((out / f"{part}.safetensors").exists() for part in ("model", "state")):
         raise CheckpointError(
             f"{out} already holds a run: resume it, overwrite it, or choose another folder"
         )

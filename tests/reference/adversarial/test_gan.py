@@ -263,7 +263,7 @@ def test_the_players_losses_are_the_game():
     model, x = tiny(penalty=None), draw(0, 16, 2)
     with no_grad():
         fake = model.generate(Generator(5).normal((16, 3), dtype=np.float64))
-        D_real, D_fake = (1 / (1 + np.exp(-model.logits(a))) for a in (x, fake))
+        D_real, D_fake = (1 / (1 + np.exp(-model.discriminate(a))) for a in (x, fake))
     got = model.discriminator_loss(x, None, Generator(5)).item()
     np.testing.assert_allclose(got, -np.mean(np.log(D_real)) - np.mean(np.log(1 - D_fake)))
     got = model.generator_loss(x, None, Generator(5)).item()
@@ -283,7 +283,7 @@ def test_the_penalty_is_added_with_its_weight(name):
     np.testing.assert_allclose(losses[2] - base, 3 * (losses[1] - base))
     if name == "r1":
         model = tiny()
-        np.testing.assert_allclose(losses[1] - base, r1_penalty(model.logits, x).item())
+        np.testing.assert_allclose(losses[1] - base, r1_penalty(model.discriminate, x).item())
 
 
 def test_players_take_turns_with_their_own_parameters():
