@@ -113,6 +113,7 @@ ROWS = [
         title="Conditional VAE", year=2014, parents=("vae",),
         tiny={"dim": 6, "classes": 3, "latent": 1, "hidden": [8]},
         arguments=dim_and_classes,
-        demos=(Demo("digits", train={"epochs": 60, **_SMALL}),),
+        demos=(Demo("digits", {"latent": 8}, {"epochs": 120, **_SMALL, "optimiser": "adamw",
+                                              "weight_decay": 0.03}),),
     ),
 ]  # fmt: skip

@@ -89,6 +89,13 @@ class Variational(Described):
         reconstruction, kl = self.terms(x, *self._code(x, y), rng, y)
         return reconstruction - kl
 
+    def bound(
+        self, x: Array, mu: Array, log_var: Array, rng: Generator | None, y: Any = None
+    ) -> Array:
+        """The same of any q = N(μ, diag σ²), each (B, latent), and not the encoder's own."""
+        reconstruction, kl = self.terms(self._read(x), mu, log_var, rng, y)
+        return reconstruction - kl
+
     def loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
         """Mean of −log p(x|z) + β KL in nats: the negative ELBO for β = 1.
 

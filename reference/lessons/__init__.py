@@ -72,9 +72,11 @@ class Lesson:
 
 
 _ALL = (
+    ("amortisation", ("L5", "L3"), "What is lost between a bound and the likelihood"),
     ("backprop", ("F7",), "All derivatives of a number in one walk backwards"),
     ("bayes", ("F1", "F2"), "One joint distribution, read in every direction"),
     ("change_of_variables", ("F7",), "What a map does to a density"),
+    ("collapse", ("L5",), "Codes that say nothing, and how to keep them in use"),
     ("denoising", ("L4", "D5"), "What it takes to remove noise: the slope of the density"),
     ("dimensionality", ("H2",), "What a table costs, and what each assumption saves"),
     ("discrete_sampling", ("F9",), "Three ways to draw a value, and the controls of decoding"),

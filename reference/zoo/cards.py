@@ -27,7 +27,7 @@ def _card(entry: Entry, folder: Path) -> str:
 <h3>{escape(entry["title"])}</h3>
 <p class="meta">{MODELS[entry["model"]].year} · {kind} · {data_title(entry)} · {rows}</p>
 <div class="pair">{_picture(entry, folder, "data", "Data")}
-{_made(entry, folder)}{_given(entry, folder)}</div>
+{_made(entry, folder)}{_given(entry, folder)}{_codes(entry, folder)}</div>
 {_facts(entry)}
 {_curve(entry, folder)}
 {_over_time(entry, folder)}
@@ -39,6 +39,16 @@ def _made(entry: Entry, folder: Path) -> str:
     if "reconstruction" in entry:
         return _picture(entry, folder, "reconstructions", "Reconstructions")
     return _picture(entry, folder, "samples", "Samples")
+
+
+def _codes(entry: Entry, folder: Path) -> str:
+    """Lines and walks in the space of codes, where a model has one."""
+    captions = {"line": "From one code to another", "walk": "Along one dimension of the code"}
+    return "".join(
+        _picture(entry, folder, name, caption)
+        for name, caption in captions.items()
+        if (folder / f"{name}.png").exists()
+    )
 
 
 def left_out(results: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core import no_grad, value
 from core.checkpoint import read_json, write_atomic, write_json
 from core.data import Dataset
@@ -30,6 +32,9 @@ SAMPLES_SHOWN = {"image_shape": 64, "box": 1000, "rate": 4, "fps": 9, "given": 9
 
 BOUNDED_ROWS = 2000
 """Test rows on which a bound is estimated: it costs as much as many samples."""
+
+LINES, STEPS = 8, 8
+"""Of codes: how many lines and walks are drawn, and of how many images."""
 
 FEWEST_ROWS = 20
 """Held-out rows below which a distance would say nothing."""
@@ -210,11 +215,30 @@ def _distance_and_samples(job: Job, model: Any, folder: Path) -> Entry:
     beside = showing.show_given(real.y, how) if conditional else {}
     for name, thing in beside.items():
         _save_picture(folder, f"given-{name}", thing)
+    _codes(job, model, folder)
     if "vocabulary" in how or not FEWEST_ROWS <= job.held_out.count <= count:
         return {}
     distance, baseline = job.held_out.distance(samples), job.held_out.baseline
     found = {"distance": {**asdict(distance), "baseline": asdict(baseline)}}
     return found | _fidelity(job, model, samples)
+
+
+def _codes(job: Job, model: Any, folder: Path) -> None:
+    """Of images by a model with codes: lines between two of them, and walks along dimensions."""
+    if "image_shape" not in job.config["show"] or not hasattr(model, "traverse"):
+        return
+    part, how = job.data.test.subset(2 * LINES), job.config["show"]
+    y = None if part.y is None else part.y[:LINES]
+    line = model.interpolate(part.x[:LINES], part.x[LINES:], STEPS, y=y)  # (STEPS, LINES, …)
+    first, label = part.x[:1], None if y is None else y[:1]
+    with no_grad():
+        spread = value(model.encode(job.data.validation.x, job.data.validation.y)[0]).std(axis=0)
+    most = spread.argsort()[::-1][:LINES]  # the dimensions that say most
+    at = [4.0 * i / (STEPS - 1) - 2.0 for i in range(STEPS)]
+    walks = [model.traverse(first, int(j), at, y=label)[:, 0] for j in most]
+    for name, rows in (("line", line.swapaxes(0, 1)), ("walk", np.stack(walks))):
+        x = rows.reshape(-1, *rows.shape[2:])
+        _save_picture(folder, name, showing.show(x, how, columns=STEPS))
 
 
 def _fidelity(job: Job, model: Any, samples: Any) -> Entry:

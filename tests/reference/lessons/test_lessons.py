@@ -75,6 +75,11 @@ def on_given_pasts(model: Any, seed: int) -> Any:
 
 
 WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "amortisation": {
+        "log_prob": lambda right: lambda model, x: right(model, x) - 5,
+        "best_bound": lambda right: lambda model, x: right(model, x) + 0.2,
+        "amortisation_gap": lambda right: lambda *a, **how: right(*a, **{**how, "steps": 1}),
+    },
     "bayes": {
         "conditional": lambda _: lambda p, given: p / p.sum(axis=given, keepdims=True),
         "by_chain_rule": lambda right: lambda p, order: right(p, order[:-1]),
@@ -82,6 +87,10 @@ WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
     "change_of_variables": {
         "slope": lambda right: lambda f, x: 1 / right(f, x),
         "inverse": lambda _: lambda y: y,
+    },
+    "collapse": {
+        "FreeBitsVAE": lambda right: lambda dim, *, free, **how: right(dim, free=0.0, **how),
+        "active_units": lambda _: lambda mu: np.ones(mu.shape[1], bool),
     },
     "denoising": {
         "score": lambda right: lambda x, sigma: right(x, 0.9 * sigma),
