@@ -61,8 +61,8 @@ def linear(seed: int) -> GaussianVAE:
 
 def best_bound(model: GaussianVAE, x: Array) -> Array:
     """ELBO(q*) of the linear model, (B,), in closed form."""
-    (layer,) = model.decoder.layers
-    W, b = value(layer.W), value(layer.b)
+    state = parameters(model)
+    W, b = (value(state[f"decoder.layers.0.{name}"]) for name in "Wb")
     variance = math.exp(2 * model.likelihood.log_sigma.data.item())
     covariance = W.T @ W + variance * np.eye(len(b))
     exact = MultivariateNormal(b, scale_tril=np.linalg.cholesky(covariance)).log_prob(x)

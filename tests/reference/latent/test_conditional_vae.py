@@ -33,31 +33,31 @@ def model(digits):
     half = len(digits.train) // 2
     seen = digits.train.take(slice(half, None))
     made = ConditionalVAE(64, K, latent=6, hidden=(96,), seed=0)
-    how = TrainSettings(epochs=30, batch_size=32, lr=5e-3, optimiser="adamw", weight_decay=0.03,
+    how = TrainSettings(epochs=40, batch_size=32, lr=5e-3, optimiser="adamw", weight_decay=0.03,
                         schedule="cosine")  # fmt: skip
     fit(made, digits.__class__(**{**vars(digits), "train": seen}), settings=how)
     return made
 
 
-def obeys_its_class(model, judge, n=600):
+def obeys_its_class(model, judge, digits, n=600):
+    """As often as the judge is right on real digits, which have few bits to go by."""
     y = np.arange(n) % K
     right = np.mean(judge.predict(model.sample(n, seed=3, y=y)) == y)
-    assert right >= 0.9, right
+    real = np.mean(judge.predict(digits.test.x) == digits.test.y)
+    assert right >= real - 0.03, (right, real)
 
 
 def test_the_class_fixes_the_class_of_samples(model, judge, digits):
-    real = np.mean(judge.predict(digits.test.x) == digits.test.y)
-    assert real > 0.85  # of so few bits the judge knows no more
-    obeys_its_class(model, judge)
+    obeys_its_class(model, judge, digits)
 
 
-def test_a_model_that_does_not_listen_is_rejected(model, judge, monkeypatch):
+def test_a_model_that_does_not_listen_is_rejected(model, judge, digits, monkeypatch):
     right = ConditionalVAE.decode
     monkeypatch.setattr(
         ConditionalVAE, "decode", lambda self, z, y=None: right(self, z, (y * 7 + 3) % K)
     )
     with pytest.raises(AssertionError):
-        obeys_its_class(model, judge)
+        obeys_its_class(model, judge, digits)
 
 
 def test_given_its_class_a_digit_is_likelier_than_given_another(model, digits):
