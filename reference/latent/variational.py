@@ -86,14 +86,14 @@ class Variational(Described):
     def elbo(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
         """The bound in nats, (B,), estimated with one z for each x (B, *shape): Eq. 10, L = 1."""
         x = self._read(x)
-        reconstruction, kl = self.terms(x, *self._code(x, y), rng, y)
+        reconstruction, kl = self._terms(x, *self._code(x, y), rng, y)
         return reconstruction - kl
 
     def bound(
         self, x: Array, mu: Array, log_var: Array, rng: Generator | None, y: Any = None
     ) -> Array:
         """The same of any q = N(μ, diag σ²), each (B, latent), and not the encoder's own."""
-        reconstruction, kl = self.terms(self._read(x), mu, log_var, rng, y)
+        reconstruction, kl = self._terms(self._read(x), mu, log_var, rng, y)
         return reconstruction - kl
 
     def loss(self, x: Array, y: Any = None, rng: Generator | None = None) -> Array:
@@ -104,10 +104,10 @@ class Variational(Described):
         if self.importance > 1:
             return -np.mean(self.importance_log_prob(some(x), y, rng, k=self.importance))
         x = self._read(some(x))
-        reconstruction, kl = self.terms(x, *self._code(x, y), rng, y)
+        reconstruction, kl = self._terms(x, *self._code(x, y), rng, y)
         return np.mean(self.beta * kl - reconstruction)
 
-    def terms(
+    def _terms(
         self, x: Array, mu: Array, log_var: Array, rng: Generator | None, y: Any = None
     ) -> tuple[Array, Array]:
         """log p(x|z) at one z ~ q = N(μ, diag σ²), and KL(q ‖ p(z)): (B,) each, of rows x."""
