@@ -4,8 +4,10 @@
     p(x_{t−1} | x_t) = N(μ_θ(x_t, t), σ_t² I)      from noise to data
 
 Read `schedule` (the ᾱ), `diffusion` (the chain, its bound, training), then `heads` (what a network
-says of the data) and `samplers`; `ddpm` is the first whole model. One step of sampling is an
-operation of its own, in `reference/operations/diffusion_step.py`. MISSION rows D1 to D8.
+says of the data), `bound`, and `samplers`; `ddpm` is the first whole model. Then other denoisers,
+`unet` and `dit`; other ways from noise to data, `solvers` and `langevin`; and samples under a
+condition, `guidance`. One step of sampling is an operation of its own, in
+`reference/operations/diffusion_step.py`. MISSION rows D1 to D8.
 """
 
 from reference.table import WARM_COSINE, Demo, Model, dim_and_levels, shape_and_levels
@@ -33,6 +35,18 @@ ROWS = [
             Demo("digits", {"channels": [16, 32], "steps": 50, "prediction": "levels",
                             "variance": "learned"},
                  {**WARM_COSINE, "epochs": 30, "batch_size": 50, "lr": 2e-3}, full=True),
+        ),
+        shape="image",
+    ),
+    Model(
+        "dit", "reference.diffusion.dit:DiT", "diffusion", ("D4", "D2"), "continuous",
+        title="Diffusion transformer", year=2022, parents=("ddpm-unet", "transformer"),
+        tiny={"shape": [1, 3, 2], "steps": 4, "width": 8, "layers": 1, "heads": 2},
+        arguments=shape_and_levels,
+        demos=(
+            Demo("digits", {"width": 64, "layers": 3, "steps": 50, "prediction": "levels",
+                            "variance": "learned"},
+                 {**WARM_COSINE, "epochs": 40, "batch_size": 50, "lr": 2e-3}, full=True),
         ),
         shape="image",
     ),
