@@ -35,18 +35,18 @@ def _uniforms(rng: np.random.Generator, dims: Dims, dtype: str) -> Any:
     return (rng.integers(0, 2**24, shape) / 2**24).astype(dtype)  # below 1 in float32 too
 
 
-def _layer(rng: np.random.Generator, dtype: str, mask: Any, *shape: int) -> tuple[Any, Any]:
-    """(W ⊙ M, b) with activations of size 1, as in a trained model."""
+def _layer(rng: np.random.Generator, dtype: str, mask: Any, *shape: int) -> list[Any]:
+    """[W ⊙ M, b] with activations of size 1, as in a trained model."""
     W = rng.normal(size=shape) * mask
     W = W * (2 / max(np.count_nonzero(W) / shape[0], 1)) ** 0.5
-    return W.astype(dtype), rng.normal(size=shape[0]).astype(dtype)
+    return [W.astype(dtype), rng.normal(size=shape[0]).astype(dtype)]
 
 
 def _make_pixelcnn(rng: np.random.Generator, dims: Dims, dtype: str) -> Arguments:
     C, levels, k = dims["C"], dims["levels"] + 1, 2 * dims["first"] + 1
     h, P = dims["h"] * C, of_levels(levels).size * C
 
-    def masked(n_in: int, n_out: int, k: int, kind: str = "B") -> tuple[Any, Any]:
+    def masked(n_in: int, n_out: int, k: int, kind: str = "B") -> list[Any]:
         return _layer(rng, dtype, colour_mask(kind, (k, k), n_in, n_out, C), n_out, n_in, k, k)
 
     layers = [masked(C, 2 * h, k, "A")]

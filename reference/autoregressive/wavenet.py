@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from core import Array
+from core import Array, value
 from core.checks import whole
-from core.functional import relu, sigmoid
+from core.functional import relu
 from core.random import Generator
+from reference.autoregressive.images import gate
 from reference.autoregressive.language_model import LanguageModel
 from reference.layers import CausalConv1d, Conv1d, Embedding
 
@@ -71,8 +72,7 @@ class WaveNet(LanguageModel):
         """Features (B, width, T) → logits (B, levels, T), each of the last `window` features."""
         s: Array = 0.0
         for i, conv in enumerate(self.dilated):
-            a = conv(h)
-            z = np.tanh(a[:, : self.width]) * sigmoid(a[:, self.width :])  # Eq. 2
+            z = gate(conv(h))  # Eq. 2
             s = s + self.skip[i](z)
             h = h + self.residual[i](z) if i < len(self.residual) else h
         for layer in self.leave:
@@ -85,14 +85,54 @@ class WaveNet(LanguageModel):
         return np.swapaxes(self.network(np.swapaxes(h, 1, 2)), 1, 2)
 
     def start(self, n: int) -> Any:
-        """The token before the first."""
-        return self.begun(np.zeros((n, 0), np.int64))
+        """Nothing yet."""
+        return None
 
     def step(self, x: Any, state: Any) -> tuple[Array, Any]:
-        """The logits (n, V) of what follows the tokens x (n, T); state: the window before them."""
-        state = np.concatenate([state, x], axis=1)[:, -self.window :]
-        h = np.swapaxes(self.embedding(state), 1, 2)
-        return self.network(h)[:, :, -1], state
+        """The logits (n, V) of what follows the tokens x (n, T), and the state, as in `read`."""
+        logits, state = read(*self._after(x, state), *self._network())
+        return logits[:, -1], state
+
+    def _after(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """What is to be read, and the state before it."""
+        if state is not None:
+            return x, state
+        return self.begun(x), np.zeros((len(x), self.width, self.window - 1), self.dtype)
+
+    def _network(self) -> tuple[Any, ...]:
+        """What `read` takes of it."""
+        groups = (self.dilated, self.skip, self.residual, self.leave)
+        weights = [[[value(conv.W), value(conv.b)] for conv in convs] for convs in groups]
+        return value(self.embedding.W), [conv.dilation for conv in self.dilated], *weights
+
+
+def read(
+    x: Any, state: Any, E: Any, dilations: Any, dilated: Any, skip: Any, residual: Any, leave: Any
+) -> tuple[Any, Any]:
+    """The logits (n, T, V) of what follows each of the tokens x (n, T), and the state after them.
+
+    state (n, width, Σ d): what every layer was given at the last d times, the first layer's before
+    the second's, the oldest first. So a token costs one step of each layer, however far they reach
+    (Le Paine et al. 2016, Fast WaveNet generation). E: the vector of each token; [W, b] of every
+    layer, the last one having no residual.
+    """
+
+    def at_once(layer: Any, z: Any) -> Any:
+        W, b = layer
+        return W[:, :, 0] @ z + b[:, None]
+
+    h, s, after = np.swapaxes(E[x], 1, 2), 0.0, []  # (n, width, T)
+    before = np.split(state, np.cumsum(dilations)[:-1], axis=2)
+    for i, (queue, (W, b)) in enumerate(zip(before, dilated, strict=True)):
+        queue = np.concatenate([queue, h], axis=2)  # (n, width, d + T)
+        a = W[:, :, 0] @ queue[:, :, : x.shape[1]] + W[:, :, 1] @ h + b[:, None]
+        z = gate(a)
+        s = s + at_once(skip[i], z)
+        h = h + at_once(residual[i], z) if i < len(residual) else h
+        after.append(queue[:, :, x.shape[1] :])
+    for layer in leave:
+        s = at_once(layer, relu(s))
+    return np.swapaxes(s, 1, 2), np.concatenate(after, axis=2)
 
 
 def mu_law(x: Any, levels: int = 256) -> Any:
