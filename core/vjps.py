@@ -166,6 +166,7 @@ if special.INSTALLED:
     row(special.erf, lambda g, z, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
     row(special.erfc, lambda g, z, x: -g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
     row(special.ndtr, lambda g, z, x: g * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
+    row(special.ndtri, lambda g, z, x: g * np.exp(0.5 * z * z) * math.sqrt(2 * math.pi))
     row(special.log_ndtr, lambda g, z, x: g * _mills(x))
     row(special.gammaln, lambda g, z, x: g * special.psi(x))
     row(special.psi, lambda g, z, x: g * _zeta(2.0, x))

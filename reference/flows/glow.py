@@ -7,6 +7,7 @@ One step of the flow, from data to noise (Figure 2a):
     affine coupling                 x_b ← (x_b − t(x_a)) exp(−s(x_a)),  x = (x_a, x_b)
 
 `steps` of them after a squeeze are one scale; then half of the channels leaves (`multi_scale`).
+Next to the data each pixel is made normal by itself (`gaussianise`), where the paper has x/256 − ½.
 What the couplings learn has all the power; what is around them lets every channel take its turn,
 and lets a stack of dozens of them learn at all. MISSION row N1.
 """
@@ -25,9 +26,9 @@ from core.random import Generator
 from reference.flows.actnorm import ActNorm
 from reference.flows.conv_net import ConvNet
 from reference.flows.flow import Bijection
+from reference.flows.gaussianise import Gaussianise
 from reference.flows.image_flow import Dequantised, ImageFlow
 from reference.flows.invertible_1x1 import Invertible1x1, rotation
-from reference.flows.logit import Logit
 from reference.flows.multi_scale import MultiScale
 from reference.flows.squeeze import Squeeze
 
@@ -94,7 +95,10 @@ class Glow(Dequantised):
         self.width = whole("width", width, 1)
         rng = Generator(seed, stream="init")
         each = [self._scale(4 * self.shape[0] * 2**i, rng) for i in range(self.scales)]
-        chain: list[Bijection] = [MultiScale(self.shape, each), Logit(self.levels)]
+        chain: list[Bijection] = [
+            MultiScale(self.shape, each),
+            Gaussianise(self.levels, self.dtype),
+        ]
         self.flow = ImageFlow(self.shape, chain, self.dtype)
 
     def _scale(self, n: int, rng: Generator) -> list[Bijection]:

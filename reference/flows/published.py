@@ -33,8 +33,8 @@ PUBLISHED = [
         train=_SPLINES,
     ),
     Published(
-        "glow", "mnist", 1.06, "Grathwohl et al. 2018, RealNVP", 60, {}, most=1.30, unit="bits",
-        train={"epochs": 15, "batch_size": 50, "lr": 1e-3, "schedule": "cosine", "warmup": 200,
+        "glow", "mnist", 1.06, "Grathwohl et al. 2018, RealNVP", 40, {}, most=1.30, unit="bits",
+        train={"epochs": 10, "batch_size": 50, "lr": 1e-3, "schedule": "cosine", "warmup": 200,
                "clip_norm": 100.0, "ema_decay": 0.999, "checkpoint_seconds": 60},
     ),
 ]  # fmt: skip

@@ -76,6 +76,7 @@ def _unary(torch: Any) -> list[Case]:
         (special.erf, t and t.erf, -2, 2),
         (special.erfc, t and t.erfc, -2, 2),
         (special.ndtr, t and t.special.ndtr, -2, 2),
+        (special.ndtri, t and t.special.ndtri, 0.05, 0.95),
         (special.log_ndtr, t and t.special.log_ndtr, -3, 2),
         (vjps.mills, None, -9, 3),
         (vjps.mills_excess, None, -9, 3),

@@ -71,14 +71,16 @@ def pixels_are_as_frequent_as_their_probability(s: Subject) -> None:
 
 
 def probabilities(s: Subject, nodes: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """Every image, and its ln P(x) by the midpoint rule in each of its pixels.
+    """Every image, and its ln P(x) by Gauss and Legendre's rule in each of its pixels.
 
     Parameters are made so small that the density is smooth enough for few nodes.
     """
     for p in parameters(s.model).values():
-        p[...] = 0.4 * p.data
+        p[...] = 0.3 * p.data
+    at, weight = np.polynomial.legendre.leggauss(nodes)
+    index = all_states(s.dim, nodes).astype(int)
+    u, log_w = (1 + at[index]) / 2, np.log(weight[index] / 2).sum(axis=1)
     x = in_shape(s.model, all_states(s.dim, s.levels))
-    u = (all_states(s.dim, nodes) + 0.5) / nodes
     spread = x[:, None] + u.reshape(1, len(u), *s.shape)
     log_p = evaluate(s.model.flow.log_prob, spread.reshape(-1, *s.shape))
-    return x, np.logaddexp.reduce(log_p.reshape(len(x), len(u)), axis=1) - np.log(len(u))
+    return x, np.logaddexp.reduce(log_p.reshape(len(x), len(u)) + log_w, axis=1)

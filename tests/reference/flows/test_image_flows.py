@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtri
 
 from core import jacobian, no_grad, value
 from core.data import load
@@ -19,6 +20,7 @@ from core.state import parameters
 from core.train import TrainSettings, fit
 from reference.flows.actnorm import ActNorm
 from reference.flows.conv_net import ConvNet
+from reference.flows.gaussianise import Gaussianise
 from reference.flows.glow import ChannelCoupling, Glow
 from reference.flows.image_flow import ImageFlow
 from reference.flows.invertible_1x1 import Invertible1x1, rotation
@@ -50,6 +52,12 @@ def multi_scale(shape, seed, dtype):
     return MultiScale(shape, scales)
 
 
+def counted(shape, seed, dtype):
+    layer = Gaussianise(7, dtype)
+    layer.start(7 * np.random.default_rng(seed).beta(0.3, 0.6, size=(5, *shape)))
+    return layer
+
+
 Make = Callable[[tuple[int, int, int], int, Any], Any]
 LAYERS: dict[str, Make] = {
     "squeeze": lambda shape, seed, dtype: Squeeze(),
@@ -60,12 +68,14 @@ LAYERS: dict[str, Make] = {
     ),
     "checkerboard": masked(checkerboard),
     "channel mask": masked(first_half),
+    "gaussianise": counted,
     "logit": lambda shape, seed, dtype: Logit(7),
     "additive": lambda shape, seed, dtype: AdditiveCoupling(
         checkerboard(shape).astype(dtype), net(shape[0], shape[0], seed, dtype)
     ),
     "multi-scale": multi_scale,
 }
+PIXELS = ("logit", "gaussianise")
 names = st.sampled_from(sorted(LAYERS))
 shapes = st.tuples(st.sampled_from([4, 8]), st.sampled_from([4, 8]), st.just(4))
 
@@ -80,7 +90,7 @@ def shaken(name, shape, seed, dtype=np.float64, size=0.3):
 def images(name, shape, n, seed, dtype=np.float64):
     """What `inverse` takes: of the logit pixels, else any numbers."""
     rng = np.random.default_rng(seed)
-    x = 7 * rng.random((n, *shape)) if name == "logit" else rng.normal(size=(n, *shape))
+    x = 7 * rng.random((n, *shape)) if name in PIXELS else rng.normal(size=(n, *shape))
     return x.astype(dtype)
 
 
@@ -232,6 +242,8 @@ FAULTS = [
     ("additive", _the_mask_swapped_on_the_way_back),
     ("logit", _without_the_levels),
     ("logit", _the_wrong_sign),
+    ("gaussianise", _without_the_levels),
+    ("gaussianise", _the_wrong_sign),
     ("squeeze", _blocks_in_another_order),
     ("multi-scale", _halves_exchanged),
 ]
@@ -342,9 +354,25 @@ def test_rotations_are_rotations_of_every_angle():
     assert np.abs(angles / (2 * np.pi) + 0.5 - np.arange(400) / 400).max() < 0.1
 
 
-def test_the_logit_refuses_what_no_number_leads_to():
-    with pytest.raises(InputError, match=r"x must lie in \[0, 7\], got 7.5"):
-        Logit(7).inverse(np.full((1, 1, 1, 1), 7.5))
+def test_pixels_are_normal_once_they_are_gaussianised():
+    x = load("digits", domain="integer", shape="image").train.x
+    x = x + np.random.default_rng(0).random(x.shape)
+    layer = Gaussianise(17, np.float64)
+    layer.start(x)
+    z, log_det = layer.inverse(x)
+    at = np.linspace(0.05, 0.95, 19)
+    np.testing.assert_allclose(np.quantile(z, at), ndtri(0.01 + 0.98 * at), atol=0.02)
+    p = (1 + np.bincount(np.floor(x).astype(int).ravel())) / (x.size + 17)
+    independent = np.log(p)[np.floor(x).astype(int)].sum(axis=(1, 2, 3))
+    log_p = (-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum(axis=(1, 2, 3)) + log_det
+    np.testing.assert_allclose(log_p, independent, atol=64 * 0.03)
+
+
+@pytest.mark.parametrize("layer", [Logit(7), Gaussianise(7, np.float64)])
+def test_pixels_out_of_range_are_told(layer):
+    for far in (7.5, -0.5):
+        with pytest.raises(InputError, match=rf"x must lie in \[0, 7\], got {far}"):
+            layer.inverse(np.full((1, 1, 1, 1), far))
 
 
 @pytest.mark.parametrize(("shape", "scales"), [((1, 6, 6), 2), ((1, 7, 8), 1), ((1, 4, 4), 3)])
@@ -365,17 +393,20 @@ def test_pieces_are_all_of_the_image(C, scales, h, w):
 # Densities
 
 
-def of_two_pixels(seed: int, logit: bool) -> ImageFlow:
+def of_two_pixels(seed: int, *last: Any) -> ImageFlow:
     """A flow of images of two channels and one pixel, whose density can be integrated."""
     rng, dtype = Generator(seed), np.float64
     steps: list[Any] = []
     for _ in range(3):
         coupling = ChannelCoupling(2, 4, rng, dtype)
         steps += [coupling, Invertible1x1(rotation(2, rng, dtype)), ActNorm(2, dtype)]
-    flow = ImageFlow([2, 1, 1], [Rows(), *steps, *([Logit(4)] if logit else [])], dtype)
+    flow = ImageFlow([2, 1, 1], [Rows(), *steps, *last], dtype)
     noise = np.random.default_rng(seed)
     for p in parameters(flow).values():
         p[...] = p.data + 0.15 * noise.normal(size=p.shape)
+    steps[-1].log_s[...] = (
+        steps[-1].log_s.data - 0.7
+    )  # narrower than a normal: else Gaussianise has poles at its ends
     return flow
 
 
@@ -399,9 +430,11 @@ def integral(flow: ImageFlow, low: float, high: float, n: int = 400) -> float:
 
 
 def integrates_to_one(seed: int) -> None:
-    assert integral(of_two_pixels(seed, False), -12, 12) == pytest.approx(1, abs=1e-3)
-    beyond = 4 * 0.05 / 0.9 - 1e-9  # where the sigmoid ends
-    assert integral(of_two_pixels(seed, True), -beyond, 4 + beyond) == pytest.approx(1, abs=1e-3)
+    assert integral(of_two_pixels(seed), -12, 12) == pytest.approx(1, abs=1e-3)
+    for last, share in ((Logit(4), 0.05), (Gaussianise(4, np.float64), 0.01)):
+        beyond = 4 * share / (1 - 2 * share) - 1e-9  # where the sigmoid ends, or Φ
+        found = integral(of_two_pixels(seed, last), -beyond, 4 + beyond)
+        assert found == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -409,7 +442,7 @@ def test_a_density_of_two_pixels_integrates_to_one(seed):
     integrates_to_one(seed)
 
 
-@pytest.mark.parametrize("part", [ActNorm, Invertible1x1, Logit])
+@pytest.mark.parametrize("part", [ActNorm, Invertible1x1, Logit, Gaussianise])
 def test_a_density_without_part_of_its_jacobian_does_not(part, monkeypatch):
     right = part.inverse
     monkeypatch.setattr(part, "inverse", lambda self, x: (right(self, x)[0], np.zeros(len(x))))
