@@ -3,9 +3,13 @@
     log p(x) = log p_z(f(x)) + log |det ∂f/∂x|
 
 A flow is exact both ways: a density by f, a sample by its inverse. Read `flow` (what all of them
-are), `planar` (one bend after another), `real_nvp` (half of x changes the other half),
-`spline_flow` (the same with splines), `maf` (an autoregressive model as a flow) and `iaf` (that one
-turned round). MISSION rows N1, N2.
+are), `planar` (one bend after another), `nice` (half of x shifts the other half), `real_nvp` (and
+scales it), `spline_flow` (and bends it), `maf` (an autoregressive model as a flow) and `iaf` (that
+one turned round).
+
+For images: `squeeze`, `multi_scale` and `image_flow` (what makes a flow one of pixels), then
+`multi_scale_real_nvp`, and `actnorm`, `invertible_1x1` and `gaussianise` before `glow`.
+MISSION rows N1, N2.
 """
 
 from reference.flows.published import PUBLISHED
