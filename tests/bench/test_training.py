@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
 from bench import readme
 from bench.training import __main__ as command
 from bench.training import engines, shown
-from bench.training.architectures import ARCHITECTURES
-from bench.training.measure import drawn, measured, table
+from bench.training.architectures import ARCHITECTURES, MLP
+from bench.training.measure import differences, drawn, measured, table
 from core import backend
 from core.checkpoint import read_json, write_json
 from core.errors import InputError
@@ -49,6 +51,7 @@ def test_every_architecture_learns():
         ("transformer", "gelu", lambda self, x: self.relu(x)),
         ("unet", "silu", lambda self, x: x),
         ("mlp", "linear", lambda self, x, W, b: x @ W),
+        ("mlp", "relu", lambda self, x: np.maximum(x, 0) + 0.01 * (x - x.data)),  # the slope alone
     ],
 )
 def test_other_work_gets_no_number(name, operation, wrong, monkeypatch):
@@ -64,6 +67,27 @@ def test_other_work_gets_no_number(name, operation, wrong, monkeypatch):
     assert row["wrong"]
     assert not row["times"]
     assert "no number" in table([row])
+
+
+def with_a_blank_row(sizes, rng):
+    """Of which every argument of a ReLU is 0."""
+    batch = MLP.batch(sizes, rng)
+    batch["x"][0] = 0
+    return batch
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("peer", PEERS)
+def test_gradients_are_compared_on_one_side_of_every_relu(peer, shared, monkeypatch):
+    rounded = {"torch": engines.Torch, "jax": engines.Jax}[peer]
+    linear = rounded.linear
+    monkeypatch.setattr(rounded, "linear", lambda *args: linear(*args) + 1e-8)
+    if not shared:
+        monkeypatch.setattr(engines, "_on", lambda sides, e: e)
+    near = replace(MLP.resized(**tiny("mlp")), batch=with_a_blank_row)
+    players = drawn(near, ["genzoo", peer], nullcontext)
+    wrong = differences(peer, players, losses=dict.fromkeys(players, (1.0,)))
+    assert (wrong == []) == shared
 
 
 def test_a_step_runs_on_the_back_end_that_was_chosen():
