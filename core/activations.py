@@ -49,7 +49,12 @@ def softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-@differentiable(lambda g, z, x: g * (value(x) > 0))
+def _relu_vjp(g: Array, z: Array, x: Array) -> Array:
+    return g * (value(x) > 0)
+
+
+@operation(arrays=1)
+@differentiable(_relu_vjp)
 def relu(x: Any) -> Any:
     """max(x, 0); derivative 0 at 0.
 

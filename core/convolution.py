@@ -166,10 +166,9 @@ def conv_transpose2d(
     for (here, i, low, h), (there, j, left, v) in itertools.product(rows, columns):
         taps = np.swapaxes(by_tap(w[:, :, i][..., j], how.groups), 2, 3)
         window = Window((len(i), len(j)), (1, 1), (d, e), (low, left), (h, v))
-        part = correlate(y, taps, window)
         if how.stride == (1, 1):
-            return part
-        x[:, :, here, there] = part
+            return correlate(y, taps, window)
+        correlate(y, taps, window, out=x[:, :, here, there])
     return x
 
 

@@ -91,7 +91,8 @@ def _linear_weight(g: Array, z: Array, x: Array, W: Array, b: Array) -> Array:
 
 
 def _linear_bias(g: Array, z: Array, x: Array, W: Array, b: Array) -> Array:
-    return np.sum(_rows(g), axis=0)
+    g = _rows(g)
+    return np.ones(len(g), g.dtype) @ g  # half the time of np.sum
 
 
 @differentiable(_linear_x, _linear_weight, _linear_bias)

@@ -212,7 +212,7 @@ def _walk_back(
     (T, n, B), width = g.shape, U.shape[1]
     da = np.empty((T, width // n, n, B), g.dtype)
     dm = np.empty_like(da) if apart else da
-    dh, W, U = np.zeros((n, B), g.dtype), _in_blocks(W, B), _in_blocks(U, B)
+    dh, U = np.zeros((n, B), g.dtype), _in_blocks(U, B)
     dh_rows, dm_rows = dh.reshape(*U.shape[:2], B), dm.reshape(T, width, B)
     for t in reversed(range(T)):
         dh += g[t]
@@ -220,11 +220,11 @@ def _walk_back(
         np.matmul(U, dm_rows[t], out=dh_rows)
         if direct is not None:
             dh += direct
-    dx = np.matmul(W, da.reshape(T, 1, width, B)).reshape(T, x.shape[2], B)
     by_gate = _by_feature(da)  # (G n, T B)
+    dx = (W @ by_gate).reshape(len(W), T, B)
     dW = _sums(np.swapaxes(x, 0, 1), by_gate)
     dU = _sums(np.swapaxes(h[:T], 1, 2), _by_feature(dm) if apart else by_gate)
-    return dx.transpose(2, 0, 1), dW, dU, np.einsum("ij->i", by_gate), dh.T
+    return dx.transpose(2, 1, 0), dW, dU, np.einsum("ij->i", by_gate), dh.T
 
 
 def _states(first: Any, T: int) -> Any:
@@ -250,7 +250,7 @@ def _by_feature(a: Any) -> Any:
 def _sums(v: Any, by_gate: Any) -> Any:
     """Σ v a over time and batch: v (T, B, n), a (m, T B) → (n, m)."""
     T, B, n = v.shape
-    return v.reshape(T * B, n).T @ by_gate.T
+    return (by_gate @ v.reshape(T * B, n)).T
 
 
 # By the equations, for derivatives of derivatives

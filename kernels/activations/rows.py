@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.activations import gelu, silu
+from core.activations import gelu, relu, silu
 from core.functional import sigmoid
 from kernels.calls import Arguments
 from kernels.layouts import normal
@@ -30,6 +30,26 @@ def _make_backward(rng: np.random.Generator, dims: Dims, dtype: str) -> Argument
 
 
 # Twins with a planted fault
+
+
+def magnitude(x: Any) -> Any:
+    """|x|."""
+    return np.abs(x)
+
+
+def leaks(x: Any) -> Any:
+    """A hundredth of what is below 0, as a leaky one."""
+    return np.maximum(x, x * x.dtype.type(0.01))
+
+
+def leaks_back(x: Any, g: Any) -> tuple[Any]:
+    """Its slope."""
+    return (g * np.where(x > 0, x.dtype.type(1), x.dtype.type(0.01)),)
+
+
+def by_g(x: Any, g: Any) -> tuple[Any]:
+    """On the side where g is, not x."""
+    return (g * (g > 0),)
 
 
 def by_tanh(x: Any) -> Any:
@@ -95,6 +115,28 @@ _ALL: dict[str, Any] = {
 }
 
 ROWS = [
+    Op(
+        name="relu",
+        definition="core.activations:relu",
+        twins={"numba": f"{_HERE}:relu"},
+        make=_make,
+        floor={},
+        cap={"float32": 1e-07, "float64": 1e-16},
+        wrong={"magnitude": magnitude, "leaky": leaks, "0 for NaN": zero_for_nan(relu)},
+        peers={"torch": _torch("relu")},
+        **_ALL,
+    ),
+    Op(
+        name="relu_backward",
+        definition="core.activations:relu.backward",
+        twins={"numba": f"{_HERE}:relu_backward"},
+        make=_make_backward,
+        floor={},
+        cap={"float32": 1e-07, "float64": 1e-16},
+        wrong={"leaky": leaks_back, "g's side": by_g, "without g": no_g(relu)},
+        peers={"torch, both ways": _torch_backward("relu")},
+        **_ALL,
+    ),
     Op(
         name="gelu",
         definition="core.activations:gelu",

@@ -15,6 +15,20 @@ from kernels.sharing import flat, floating, share
 
 
 @njit(**fused)
+def _relu(x: Any, z: Any) -> None:
+    zero = x.dtype.type(0)
+    for i in range(x.size):
+        z[i] = zero if x[i] <= zero else x[i]  # NaN stays
+
+
+@njit(**fused)
+def _relu_backward(x: Any, g: Any, dx: Any) -> None:
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    for i in range(x.size):
+        dx[i] = g[i] * (one if x[i] > zero else zero)
+
+
+@njit(**fused)
 def _gelu(x: Any, z: Any) -> None:
     zero = x.dtype.type(0)
     for i in range(x.size):  # max(x, 0) − |x| Φ(−|x|): no digit cancels
@@ -48,6 +62,16 @@ def _mapped(kernel: Any, *arrays: Any) -> Any:
     z = np.empty_like(arrays[0])
     share(kernel, [flat(a, arrays[0]) for a in (*arrays, z)])
     return z
+
+
+def relu(x: Any) -> Any:
+    """Twin of `relu`. Raises InputError for what is no float32 or float64."""
+    return _mapped(_relu, *floating(x=x))
+
+
+def relu_backward(x: Any, g: Any) -> tuple[Any]:
+    """Its derivative."""
+    return (_mapped(_relu_backward, *floating(x=x, g=g)),)
 
 
 def gelu(x: Any) -> Any:

@@ -94,7 +94,8 @@ def by_hand(fault: str = "") -> Callable[..., Any]:
         delta = (p * dp).sum(-1, keepdims=True) if fault != "forgets delta" else 0.0
         ds = p * (dp - delta)
         dq = (ds @ k) * (scale if fault != "forgets scale in dq" else 1.0)
-        dk, dv = (ds.mT @ q) * scale, p.mT @ dout
+        first = (q.shape[3] - 1) // _BLOCK * _BLOCK if fault == "the last queries' dk" else 0
+        dk, dv = (ds[..., first:, :].mT @ q[..., first:, :]) * scale, p.mT @ dout
         if fault == "drops the group's sum":
             return dq.reshape(B, -1, *dq.shape[3:]), dk[:, :, 0], dv[:, :, 0]
         return dq.reshape(B, -1, *dq.shape[3:]), dk.sum(2), dv.sum(2)
@@ -119,6 +120,9 @@ def _weights(s: Any, seen: Any, fault: str) -> Any:
     s = np.where(seen, s, -math.inf)
     m = np.where(seen.any(-1), s.max(-1, initial=-math.inf), 0.0)[..., None]
     e = np.exp(s - m)
+    if fault == "a sum without its tail":
+        some = e[..., : e.shape[-1] // _KEYS * _KEYS].sum(-1, keepdims=True)
+        return e / np.where(some == 0, some.dtype.type(1), some)
     p = (e / np.where(seen.any(-1), e.sum(-1), 1.0)[..., None]).astype(s.dtype)
     return p.astype(np.float16).astype(s.dtype) if fault == "float16 weights" else p
 
@@ -147,7 +151,10 @@ FAULTS = (
     "leaked masked NaN",
     "float16 weights",
     "tf32 where ieee was asked",
+    "the last queries' dk",
+    "a sum without its tail",
 )
+_BLOCK, _KEYS = 128, 16  # of the twin on the CPU
 
 
 def flops(dims: Dims) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ SCALES = (None, -1.0, 0.0, 0.5)
 """None, or what is divided by √D."""
 
 _plain = masked_attention.definition
+_BLOCK, _FEW = 128, 16  # of the twin on the CPU
 
 
 def drawn_mask(
@@ -147,6 +148,42 @@ def swaps_heads(q: Any, k: Any, v: Any, mask: Any = None, scale: Any = None) -> 
     return _plain(q, k, v, mask, scale=scale)
 
 
+def takes_blocks_whole(q: Any, k: Any, v: Any, mask: Any = None, scale: Any = None) -> Any:
+    """Shows all of a block of queries and keys of which some is seen."""
+    seen = (mask or masks.full()).dense(q.shape[2], k.shape[2]).copy()
+    for i, j in np.ndindex(*(-(-n // _BLOCK) for n in seen.shape[-2:])):
+        block = seen[..., i * _BLOCK : (i + 1) * _BLOCK, j * _BLOCK : (j + 1) * _BLOCK]
+        block[...] = block.any((-2, -1), keepdims=True)
+    return _plain(q, np.nan_to_num(k), np.nan_to_num(v), masks.boolean(seen), scale=scale)
+
+
+def by_blocks(fault: str) -> Callable[..., Any]:
+    """Online softmax over blocks of keys; right, but for the fault named."""
+
+    def run(q: Any, k: Any, v: Any, mask: Any = None, scale: Any = None) -> Any:
+        q, k, v = (np.nan_to_num(x) for x in (q, k, v))
+        k, v = (np.repeat(x, q.shape[1] // x.shape[1], axis=1) for x in (k, v))
+        seen = (mask or masks.full()).dense(q.shape[2], k.shape[2])
+        s = q @ k.mT * q.dtype.type(1 / math.sqrt(q.shape[3]) if scale is None else scale)
+        s = np.where(seen, s, s.dtype.type(-np.inf))
+        acc, Z = np.zeros_like(q), np.zeros_like(q[..., :1])
+        m = np.full_like(Z, -np.inf)
+        for j in range(0, k.shape[2], _BLOCK):
+            some = s[..., j : j + _BLOCK]
+            raised = np.maximum(m, some.max(-1, keepdims=True))
+            base = np.where(np.isinf(raised), Z.dtype.type(0), raised)
+            alpha = 1 if fault == "never rescaled" else np.exp(m - base)
+            e = np.exp(some - base)
+            summed = (
+                e[..., : e.shape[-1] // _FEW * _FEW] if fault == "a sum without its tail" else e
+            )
+            Z, m = Z * alpha + summed.sum(-1, keepdims=True), raised
+            acc = acc * alpha + e @ v[..., j : j + _BLOCK, :]
+        return acc / np.where(Z == 0, Z.dtype.type(1), Z)
+
+    return run
+
+
 DIMS = {
     "lengths": (0, len(LENGTHS) - 1),
     "B": (1, 2),
@@ -211,6 +248,8 @@ ROWS = [
             "stale output buffer": _stale(),
             "tf32 where ieee was asked": rounds_like_tf32,
             "swapped key heads": swaps_heads,
+            "partial blocks taken for full": takes_blocks_whole,
+            **{fault: by_blocks(fault) for fault in ("never rescaled", "a sum without its tail")},
         },
         bench={
             "causal 1024×64, float32": ({**BENCH, "mask": 1}, "float32"),

@@ -12,13 +12,22 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.numerics_numba import fused
 
-_WIDE = binding.get_host_cpu_features().get("avx512f", False)
+
+def _has(feature: str) -> bool:
+    """Whether Numba compiles for a processor with it: this one, or what NUMBA_CPU_FEATURES says."""
+    asked: str | None = getattr(config, "CPU_FEATURES", None)
+    if asked is None:
+        return bool(binding.get_host_cpu_features().get(feature, False))
+    return f"+{feature}" in asked.split(",")
+
+
+_WIDE = _has("avx512f")
 _BYTES = 64 if _WIDE else 32
 _SUMS = 24 if _WIDE else 12  # vectors of them, besides which the factors have registers as well
 _MOST = 12  # rows

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.lib.stride_tricks import as_strided
 
 from core import columns
 from core.columns import Window
@@ -55,28 +56,39 @@ def _wide(vectors: Any) -> Any:
 
 @njit(**fused)
 def _add_run(
-    a: Any, a0: Any, ai: Any, ar: Any, aq: Any, w: Any, w0: Any, wq: Any, wk: Any, y: Any, low: Any,
-    vectors: Any, Q: Any, K: Any,
+    a: Any, a0: Any, ai: Any, ar: Any, aq: Any, w: Any, w0: Any, wq: Any, wk: Any, y: Any, y0: Any,
+    yi: Any, yr: Any, h: Any, v: Any, vectors: Any, Q: Any, K: Any,
 ) -> None:  # fmt: skip
-    """y (H', W', O) += Σ_q Σ_k a[q, k, pixel] w[q, k, :], in the `vectors` at column low."""
-    (h, v, o), tiles = y.shape, _parts(y.shape[1], most_rows(vectors))
-    out = y.reshape(-1)
+    """y[i, r, :] += Σ_q Σ_k a[q, k, pixel] w[q, k, :] for h lines of v pixels i, r of y."""
+    tiles = _parts(v, most_rows(vectors))
     for i in range(h):
         for part in range(tiles):
-            j, end = v * part // tiles, v * (part + 1) // tiles
+            r, end = v * part // tiles, v * (part + 1) // tiles
             tile(
-                end - j, vectors, a, a0 + i * ai + j * ar, ar, aq, 1, w, w0, wq, wk,
-                out, (i * v + j) * o + low, o, Q, K,
+                end - r, vectors, a, a0 + i * ai + r * ar, ar, aq, 1, w, w0, wq, wk,
+                y, y0 + i * yi + r * yr, yr, Q, K,
             )  # fmt: skip
 
 
 @njit(**fused)
+def _clear(y: Any, y0: Any, yi: Any, yr: Any, h: Any, v: Any, o: Any) -> None:
+    for i in range(h):
+        for r in range(v):
+            there = y0 + i * yi + r * yr
+            y[there : there + o] = 0
+
+
+@njit(**fused)
 def _correlate(
-    x: Any, y: Any, w: Any, start: Any, kernel: Any, stride: Any, dilation: Any, low: Any,
-    reach: Any, n: Any,
+    x: Any, starts: Any, y: Any, size: Any, yi: Any, yr: Any, w: Any, start: Any, kernel: Any,
+    stride: Any, dilation: Any, low: Any, reach: Any, n: Any,
 ) -> None:  # fmt: skip
-    """x (B, H, W, C) → y (B, H', W', O) by what `_packed` makes of w (h·w·C, O)."""
-    (h, v, o), c, row = y.shape[1:], x.shape[3], reach[1] * x.shape[3]
+    """x (B, H, W, C) → y by what `_packed` makes of w (h·w·C, O).
+
+    y: flat; an image of size (H', W', O) begins at each of starts, yi and yr are from a line and a
+    pixel to the next.
+    """
+    (h, v, o), c, row = size, x.shape[3], reach[1] * x.shape[3]
     room, terms = np.zeros(reach[0] * row, x.dtype), kernel[0] * kernel[1] * c
     joined = kernel[1] if dilation[1] == 1 else 1  # taps of a line that lie side by side
     run, runs = joined * c, kernel[1] // joined
@@ -86,8 +98,8 @@ def _correlate(
     for b in range(len(x)):
         a = x[b].reshape(-1) if whole else _fill(room, x[b], low, reach)
         for top in range(0, h, lines):
-            some = y[b, top : top + lines]
-            some[:] = 0
+            y0, some = starts[b] + top * yi, min(lines, h - top)
+            _clear(y, y0, yi, yr, some, v, o)
             first = 0
             while first < o:
                 vectors = _wide((o - first) // n)
@@ -101,8 +113,8 @@ def _correlate(
                                 a, a0 + j * dilation[1] * c,
                                 stride[0] * row, stride[1] * c, dilation[0] * row,
                                 w, start + first * terms + ((i * runs + j) * run + k) * width,
-                                kernel[1] * c * width, width,
-                                some, first, vectors, min(together, kernel[0] - i), end - k,
+                                kernel[1] * c * width, width, y, y0 + first, yi, yr, some, v,
+                                vectors, min(together, kernel[0] - i), end - k,
                             )  # fmt: skip
                 first += width
 
@@ -168,15 +180,19 @@ def _packed(w: Any, n: Any) -> Any:
     return out, start
 
 
-def correlate(x: Any, taps: Any, window: Window) -> Any:
+def correlate(x: Any, taps: Any, window: Window, *, out: Any = None) -> Any:
     """Twin of `correlate`."""
     g, k, c, o = taps.shape
-    y = np.empty((len(x), *window.size, g * o), x.dtype)
-    if not _taken(x, y, g, o, window):
-        return columns.correlate.definition(x, taps, window)
+    shape = (len(x), *window.size, g * o)
+    y = np.empty(shape, x.dtype) if out is None else np.moveaxis(out, 1, 3)
+    if y.strides[3] != y.itemsize or not _taken(x, y, g, o, window):
+        return columns.correlate.definition(x, taps, window, out=out)
     w = _packed(np.ascontiguousarray(taps).reshape(k * c, o), lanes(x.dtype))
-    how = (*w, *_geometry(window, x.dtype))
-    share(_correlate, (columns.channels_last(x), y), how, slices=_runs(len(x)))
+    along, *within = (n // y.itemsize for n in y.strides[:3])
+    line = as_strided(y, (1 + sum(_last(y)),), y.strides[3:])
+    how = (line, shape[1:], *within, *w, *_geometry(window, x.dtype))
+    starts = np.arange(len(x)) * along
+    share(_correlate, (columns.channels_last(x), starts), how, slices=_runs(len(x)))
     return np.moveaxis(y, 3, 1)
 
 
@@ -189,6 +205,11 @@ def correlate_taps(x: Any, y: Any, groups: int, window: Window) -> Any:
     totals = np.zeros((_RUNS, math.prod(window.kernel) * c, o), x.dtype)
     share(_correlate_taps, (pixels, y), _geometry(window, x.dtype), (totals,), _runs(len(x)))
     return totals.sum(axis=0).reshape(1, math.prod(window.kernel), c, o)
+
+
+def _last(y: Any) -> list[int]:
+    """How far, in numbers, the last of each axis is from the first."""
+    return [(n - 1) * s // y.itemsize for n, s in zip(y.shape, y.strides, strict=True)]
 
 
 def _runs(images: int) -> list[slice]:
