@@ -10,7 +10,10 @@ condition, `guidance`. One step of sampling is an operation of its own, in
 `reference/operations/diffusion_step.py`. MISSION rows D1 to D8.
 """
 
+from reference.diffusion.published import PUBLISHED
 from reference.table import WARM_COSINE, Demo, Model, dim_and_levels, shape_and_levels
+
+__all__ = ["PUBLISHED", "ROWS"]
 
 ROWS = [
     Model(
