@@ -16,7 +16,7 @@ CHAPTERS = (counting, autoregressive, latent, flows, adversarial, diffusion)
 MODELS: dict[str, Model] = {row.name: row for chapter in CHAPTERS for row in chapter.ROWS}
 PUBLISHED: dict[str, Published] = {
     row.name: row
-    for chapter in (counting, autoregressive, latent, flows, diffusion)
+    for chapter in (counting, autoregressive, latent, flows, adversarial, diffusion)
     for row in chapter.PUBLISHED
 }
 """The figures that `genzoo reproduce` knows, of the chapters that have some."""

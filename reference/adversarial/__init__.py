@@ -7,6 +7,7 @@ There are samples, and no likelihood: an implicit model. MISSION rows G1 to G4.
 
 from typing import Any
 
+from reference.adversarial.published import PUBLISHED
 from reference.table import (
     TWO_PLAYERS,
     Demo,
@@ -15,6 +16,8 @@ from reference.table import (
     shape,
     shape_and_classes,
 )
+
+__all__ = ["PUBLISHED", "ROWS"]
 
 CONVOLUTIONAL: dict[str, Any] = {
     "lr": 3e-3, "options": {"betas": [0.5, 0.99]}, "schedule": "cosine", "ema_decay": 0.98,

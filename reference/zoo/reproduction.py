@@ -31,7 +31,7 @@ from core.samples import Padded
 from core.train import History, TrainSettings
 from reference import MODELS, PUBLISHED, Published
 from reference.judges.likelihood import Likelihood, baselines, likelihood
-from reference.zoo import runs
+from reference.zoo import runs, samples_judged
 
 Entry = dict[str, Any]
 Tell = Callable[..., None] | None
@@ -137,8 +137,10 @@ def reproduce(
     and CheckpointError if a run of other settings is in the way.
     """
     data, folder = read(row, data_dir), out / row.name
-    figures = [_figure(row, data, folder, seed, tell) for seed in range(seeds or row.seeds)]
-    floors = {} if row.characters or row.whole else baselines(data)
+    how = (data_dir, tell)
+    figures = [_figure(row, data, folder, seed, *how) for seed in range(seeds or row.seeds)]
+    unfit = row.characters or row.whole or row.unit in samples_judged.UNITS
+    floors = {} if unfit else baselines(data)
     entry: Entry = {
         "name": row.name,
         "settings": settings(row),
@@ -162,17 +164,20 @@ def command(row: Published, seeds: int | None = None) -> str:
     return f"genzoo{on} reproduce {row.name}" + (f" --seeds {seeds}" if seeds else "")
 
 
-def _figure(row: Published, data: Dataset, folder: Path, seed: int, tell: Tell) -> Entry:
+def _figure(
+    row: Published, data: Dataset, folder: Path, seed: int, data_dir: Path | None, tell: Tell
+) -> Entry:
     """One seed: a run for each choice, and the test part scored by what validated best."""
     tried = []
     for name, arguments in choices(row, seed):
-        model, history = _train(row, data, folder / name, arguments, seed, tell)
+        out = folder / name
+        model, history = _train(row, data, out, arguments, seed, data_dir, tell)
         tried.append((_validation(history), history, arguments, model))
     validation, history, arguments, model = min(tried, key=lambda one: one[0])
     seconds = sum(one[1].entries[-1]["seconds"] for one in tried)
     figure = {
         "seed": seed,
-        **score(row, model, data, seed),
+        **score(row, model, data, seed, data_dir),
         "validation": None if math.isinf(validation) else validation,
         "chosen": {name: arguments[name] for name in row.choose},
         "epoch": history.best_epoch,
@@ -191,7 +196,13 @@ def choices(row: Published, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _train(
-    row: Published, data: Dataset, out: Path, arguments: Mapping[str, Any], seed: int, tell: Tell
+    row: Published,
+    data: Dataset,
+    out: Path,
+    arguments: Mapping[str, Any],
+    seed: int,
+    data_dir: Path | None,
+    tell: Tell,
 ) -> tuple[Any, History]:
     how = TrainSettings(**{"seed": seed, **row.train})
     config = runs.configuration(
@@ -203,7 +214,8 @@ def _train(
         seed=seed,
     )
     begun = (out / "state.safetensors").exists()
-    return runs.train(config, data, how, out, resume=begun, on_progress=tell)
+    told: Any = {"on_progress": tell, "data_dir": data_dir}
+    return runs.train(config, data, how, out, resume=begun, **told)
 
 
 def _validation(history: History) -> float:
@@ -212,8 +224,15 @@ def _validation(history: History) -> float:
     return math.inf if loss is None else loss
 
 
-def score(row: Published, model: Any, data: Dataset, seed: int) -> Entry:
-    """The row's unit and its standard error over its parts together, by sample or by character."""
+def score(
+    row: Published, model: Any, data: Dataset, seed: int, data_dir: Path | None = None
+) -> Entry:
+    """The row's unit and its standard error over its parts together, by sample or by character.
+
+    Of a unit of samples, what `samples_judged` says.
+    """
+    if row.unit in samples_judged.UNITS:
+        return samples_judged.judged(row.unit, model, data, seed, data_dir)
     how = {} if row.samples is None else {"samples": row.samples}
     scores = [likelihood(model, data, part, seed=seed, **how) for part in row.parts]
     found = [(s.count, *in_unit(row.unit, s, data.dim)) for s in scores]
@@ -269,5 +288,5 @@ def minutes(row: Published, seeds: int | None = None) -> float:
 def title(row: Published) -> str:
     """For people: the model, its data, what is special, and what the figure is if not nats."""
     special = f"centre {row.centre} × {row.centre}" if row.centre else row.variant.replace("-", " ")
-    words = filter(None, (special, UNITS[row.unit]))
+    words = filter(None, (special, {**UNITS, **samples_judged.UNITS}[row.unit]))
     return ", ".join((f"{MODELS[row.model].title} · {row.data}", *words))

@@ -17,7 +17,7 @@ from core.errors import CheckpointError, DataError, InputError, Interrupted
 from core.train import TrainSettings
 from reference import MODELS, PUBLISHED, Published
 from reference.judges.likelihood import baselines, likelihood
-from reference.zoo import cli, reproducing, runs
+from reference.zoo import cli, reproducing, runs, samples_judged
 from reference.zoo import reproduction as r
 
 ROW = Published(
@@ -53,8 +53,9 @@ def test_every_row_can_be_trained_and_judged(row: Published):
         runs.complete(MODELS[row.model], arguments)
     ways = (row.within, row.most, row.digits, row.beats)
     assert sum(way is not None for way in ways) <= 1
-    assert row.figure is not None or row.beats is not None
-    assert row.unit in r.UNITS
+    of_samples = row.unit in samples_judged.UNITS
+    assert row.figure is not None or row.beats is not None or of_samples
+    assert row.unit in r.UNITS or of_samples
     assert (row.figure == 0) == (row.unit == "gap")
     assert row.minutes > 0
     assert row.source
@@ -201,6 +202,44 @@ def test_nats_a_character_of_several_parts_are_of_all_their_characters():
     assert score["count"] == 10
     alone = r.score(replace(row, parts=("test",)), Coin(), data, 0)
     assert score["se"] == pytest.approx(alone["se"] / np.sqrt(2), rel=1e-12)
+
+
+class Copies:
+    """Its samples are rows of the training data, of the classes asked for."""
+
+    classes = None
+
+    def __init__(self, part):
+        self.part = part
+
+    def sample(self, n, *, seed=0, y=None):
+        y = np.random.default_rng(seed).permutation(self.part.y)[:n] if y is None else y
+        rng = np.random.default_rng(seed)
+        return np.stack([rng.choice(self.part.x[self.part.y == k]) for k in y])
+
+
+class Told(Copies):
+    classes = 10
+
+
+class Noise(Told):
+    def sample(self, n, *, seed=0, y=None):
+        return np.random.default_rng(seed).uniform(-1, 1, (n, 64)).astype(np.float32)
+
+
+def test_a_figure_of_samples_is_their_judges(tmp_path):
+    data = load("digits", domain="continuous")
+    row = replace(ROW, unit="frechet")
+    good = r.score(row, Copies(data.train), data, 0)
+    assert good["frechet"] < 2 * good["fresh"]["frechet"]
+    assert good["se"] < good["frechet"] / 4
+    assert good["samples"]["classes"] == 10
+    assert good["samples"]["copied"] > 0.9
+    assert {"accuracy", "recall"} <= set(good["samples"]) & set(good["fresh"])
+    assert r.score(row, Noise(data.train), data, 0)["frechet"] > 10 * good["frechet"]
+    missed = replace(ROW, unit="missed")
+    assert r.score(missed, Told(data.train), data, 0)["missed"] < 2
+    assert r.score(missed, Noise(data.train), data, 0)["missed"] > 80
 
 
 @pytest.mark.parametrize("unit", r.UNITS)
