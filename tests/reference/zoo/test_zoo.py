@@ -303,7 +303,8 @@ def test_page_shows_every_model_beside_its_data(finished, html):
     page = Page(html)
     for entry in finished[1]["models"]:
         assert {"id": entry["folder"], "class": "card"} in page.all("article")
-    assert len(page.all("img")) == 2 * len(NAMES) + 1  # the GAN's samples over time
+    alone = 1 + 2  # the GAN's samples over time; the VAE's lines and walks among codes
+    assert len(page.all("img")) == 2 * len(NAMES) + alone
     text = " ".join(page.text)
     assert re.search(r"Last state: (healthy|collapsing|diverging)", re.sub(r"\s+", " ", text))
     for words in ("25.20", "44.36", "independent Bernoulli", "Fresh real data", "≤"):
