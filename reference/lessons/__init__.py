@@ -84,6 +84,7 @@ _ALL = (
     ("elbo", ("L3", "L1", "L2"), "The evidence lower bound in its four forms"),
     ("exposure_bias", ("A9",), "Errors that a chain learns from itself"),
     ("gradients", ("F6",), "Two gradients of an expectation"),
+    ("langevin", ("D5",), "Walks along a score, and a score that is learned from noise"),
     ("lotus", ("F8",), "Means without a density of the values; Dirac's delta"),
     ("maximum_likelihood", ("F4",), "What maximum likelihood minimises"),
     ("monte_carlo", ("F5",), "A mean of samples instead of an integral"),

@@ -22,6 +22,7 @@ from reference.lessons import (
     discrete_sampling,
     exposure_bias,
     gradients,
+    langevin,
     lotus,
     maximum_likelihood,
     pair,
@@ -183,3 +184,30 @@ def test_the_list_is_light():
         [sys.executable, "-c", code], cwd=FOLDER.parents[1], capture_output=True, text=True
     )
     assert out.stdout.strip() == "False"
+
+
+# Langevin dynamics
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda x, score, eta, z: x + eta * score + eta**0.5 * z, "variance at rest"),
+        (lambda x, score, eta, z: x - eta * score + (2 * eta) ** 0.5 * z, "variance at rest"),
+    ],
+)
+def test_a_wrong_walk_does_not_rest_where_it_must(monkeypatch, fault, said):
+    monkeypatch.setattr(langevin, "langevin_step", fault)
+    monkeypatch.setattr(langevin, "trained", lambda seed: None)
+    monkeypatch.setattr(langevin, "score_error", lambda *_: 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        wrong = [fact.what for fact in langevin.facts(langevin.run()) if not fact.holds]
+    assert any(what.startswith(said) for what in wrong)
+
+
+def test_a_score_of_another_level_is_told_from_the_right_one():
+    """The noise of level t, scaled as another level's, is off by more than what is stated."""
+    model = langevin.trained(0)
+    epsilon = model.epsilon
+    model.epsilon = lambda x, t: epsilon(x, t) * 1.5
+    assert langevin.score_error(model, 10, 0) > 0.05
