@@ -65,10 +65,13 @@ class Monitor:
         self._spread = spread(self.x)
 
     def __call__(self, entries: Sequence[Entry], entry: Entry) -> dict[str, Any]:
-        """What is kept in the log beside the losses of this entry; entries: those before it."""
+        """What is kept in the log beside the losses of this entry; entries: those before it.
+
+        Epochs that nobody watched, as of a training begun without a monitor, are passed over.
+        """
         figures = self.figures()
-        log = [{**e, **e.get("monitor", {})} for e in entries] + [{**entry, **figures}]
-        state, why = verdict(log)
+        watched = [{**e, **e["monitor"]} for e in entries if "monitor" in e]
+        state, why = verdict([*watched, {**entry, **figures}])
         return {**figures, "state": state, "why": why}
 
     def figures(self) -> dict[str, Any]:

@@ -136,6 +136,13 @@ def test_watching_changes_nothing():
         np.testing.assert_array_equal(a, ends[1][name])
 
 
+def test_epochs_that_nobody_watched_are_passed_over():
+    watch = Monitor(GAN(2, hidden=[8]), DATA.validation.x)
+    unseen = [{"epoch": i, "losses": [1.4, 0.7]} for i in range(9)]
+    said = watch(unseen, {"epoch": 9, "losses": [1.4, 0.7]})
+    assert said == watch([], {"epoch": 9, "losses": [1.4, 0.7]})
+
+
 def test_classes_are_counted_where_a_judge_knows_them():
     model = GAN(2, hidden=[8])
     seen = Monitor(model, DATA.validation.x, classify=lambda x: np.arange(len(x)) % 2, classes=8)
