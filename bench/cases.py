@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bench.contest import Draw, Run
 from bench.peers import judge, off_on_round_numbers
+from core import Tensor, value
 from kernels import OPS, Call, Op, check
+from kernels.walk import inside
 
 SMALL = 64
 """What sizes are cut to where nothing is timed."""
@@ -118,17 +120,11 @@ def contest_of(op: Op, label: str, dims: Mapping[str, int]) -> Contest:
     return Contest(runs, draw, judged, note)
 
 
-def nbytes(value: Any) -> int:
+def nbytes(held: Any) -> int:
     """Bytes of every array in an argument or result."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, dict):
-        return sum(map(nbytes, value.values()))
-    if isinstance(value, list | tuple):
-        return sum(map(nbytes, value))
-    if is_dataclass(value):
-        return sum(nbytes(getattr(value, f.name)) for f in fields(value))
-    return 0
+    if isinstance(held, np.ndarray | Tensor):
+        return value(held).nbytes
+    return sum(map(nbytes, inside(held).values()))
 
 
 def operations() -> list[Case]:

@@ -13,7 +13,12 @@ from kernels.table import arrays
 COUNTS_OFF = 1e-5
 """The share of values that an inexact histogram may count elsewhere."""
 
-OTHER_NUMBERS = {("alias_draw", "numpy choice")}
+OTHER_NUMBERS = {
+    ("alias_draw", "numpy choice"),
+    ("decode", "torch"),
+    ("rnn_sample", "torch"),
+    ("transformer_sample", "torch"),
+}
 """Peers that draw from the same distribution with random numbers of their own: shape is all."""
 
 

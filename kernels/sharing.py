@@ -62,6 +62,17 @@ def share(
         other.result()
 
 
+def share_rows(kernel: Callable[..., None], n: int, most: int, *rest: Any) -> None:
+    """kernel(rows, *rest) on runs of at most `most` of the rows 0 … n − 1, all threads at work.
+
+    What comes of a row must not depend on those beside it.
+    """
+    step = max(1, min(most, -(-n // numba.get_num_threads())))
+    runs = [slice(i, min(i + step, n)) for i in range(0, n, step)]
+    if runs:
+        share(kernel, [np.arange(n)], rest, slices=runs, worth=0)
+
+
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """The other threads of this process; a fork has none of its parent's."""

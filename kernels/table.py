@@ -47,7 +47,9 @@ class Op:
         of its own: so a call that fails shrinks to the entries that make it fail.
     floor, cap: by dtype, for results of size 1 (larger ones in proportion): a floating result may
         be wrong by twice what the definition is wrong by in that dtype, plus floor, but by no more
-        than cap. Integer results are exact. A floor by "triton float32" is for that twin alone.
+        than cap. A floor by "triton float32" is for that twin alone.
+    exact: the dtypes of calls whose integer results must be equal; all if None. Where a token can
+        turn on a rounding, a law says which may differ.
     laws: functions (arguments, result) that raise AssertionError. wrong: twins with a planted
         fault; the check must reject each.
     bench: dims and dtype of the benchmarks, by label. peers: other libraries' versions of the call.
@@ -76,6 +78,7 @@ class Op:
     entries: tuple[str, ...] = ()
     floor: Mapping[str, float] = field(default_factory=dict)
     cap: Mapping[str, float] = field(default_factory=dict)
+    exact: tuple[str, ...] | None = None
     laws: tuple[Callable[[Arguments, Any], None], ...] = ()
     wrong: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     bench: Mapping[str, tuple[Mapping[str, int], str]] = field(default_factory=dict)
@@ -182,6 +185,8 @@ dtype=uint8))
             raise InputError(f"dtypes of {self.name} must name one at least, got none")
         for dtype in self.dtypes:
             _dtype(self.name, dtype)
+        for dtype in self.exact or ():
+            one_of(f"exact of {self.name}", dtype, self.dtypes)
         for what, left_out in self.without.items():
             narrowed(self, left_out, (), f"{self.name} without {what}: ")
 
@@ -248,6 +253,7 @@ FAMILIES = (
     "recurrent",
     "optimisation",
     "autoregressive",
+    "decoding",
 )
 
 

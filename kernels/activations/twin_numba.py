@@ -29,7 +29,8 @@ def _relu_backward(x: Any, g: Any, dx: Any) -> None:
 
 
 @njit(**fused)
-def _gelu(x: Any, z: Any) -> None:
+def gelu_units(x: Any, z: Any) -> None:
+    """Z = gelu(x), both (n,)."""
     zero = x.dtype.type(0)
     for i in range(x.size):  # max(x, 0) − |x| Φ(−|x|): no digit cancels
         _, below, _ = normal(x[i])
@@ -76,7 +77,7 @@ def relu_backward(x: Any, g: Any) -> tuple[Any]:
 
 def gelu(x: Any) -> Any:
     """Twin of `gelu`. Raises InputError for what is no float32 or float64."""
-    return _mapped(_gelu, *floating(x=x))
+    return _mapped(gelu_units, *floating(x=x))
 
 
 def gelu_backward(x: Any, g: Any) -> tuple[Any]:

@@ -37,7 +37,8 @@ def _moments(x: Any, eps: Any) -> tuple[Any, Any]:
 
 
 @njit(**fused)
-def _layer(x: Any, y: Any, gamma: Any, beta: Any, eps: Any) -> None:
+def layer_rows(x: Any, y: Any, gamma: Any, beta: Any, eps: Any) -> None:
+    """Y (N, n) = layer norm of x (N, n)."""
     for i in range(len(x)):
         mean, r = _moments(x[i], eps)
         for j in range(gamma.size):
@@ -82,7 +83,7 @@ def layer_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Any:
     gamma, beta, eps = _checked(gamma, beta, x.shape[-1], eps, x.dtype)
     rows = _rows(x)
     y = np.empty_like(rows)
-    share(_layer, (rows, y), (gamma, beta, eps))
+    share(layer_rows, (rows, y), (gamma, beta, eps))
     return y.reshape(x.shape)
 
 

@@ -22,7 +22,7 @@ Out = tuple[Any, ...] | None
 
 
 @njit(**fused)
-def _lstm(gates: Any, m: Any, c: Any, new: Any, tanh_c: Any, h: Any) -> None:
+def lstm_units(gates: Any, m: Any, c: Any, new: Any, tanh_c: Any, h: Any) -> None:
     """gates hold a, and are written over: more arrays than these and LLVM gives up on SIMD."""
     N = c.size
     gates, m = gates.reshape(4, N), m.reshape(4, N)
@@ -44,7 +44,7 @@ def lstm_gates(a: Any, m: Any, c: Any, *, out: Out = None) -> tuple[Any, ...]:
         out = (np.empty_like(a), *(np.empty_like(c) for _ in range(3)))
     if out[0] is not a:
         np.copyto(out[0], a)
-    _lstm(out[0], m, c, *out[1:])
+    lstm_units(out[0], m, c, *out[1:])
     return out
 
 
@@ -79,7 +79,7 @@ def lstm_gates_backward(
 
 
 @njit(**fused)
-def _gru(gates: Any, m: Any, h: Any, new: Any) -> None:
+def gru_units(gates: Any, m: Any, h: Any, new: Any) -> None:
     """gates hold a, and are written over."""
     N = h.size
     gates, m, h, new = gates.reshape(3, N), m.reshape(3, N), h.reshape(N), new.reshape(N)
@@ -97,7 +97,7 @@ def gru_gates(a: Any, m: Any, h: Any, *, out: Out = None) -> tuple[Any, ...]:
         out = np.empty_like(a), np.empty_like(h)
     if out[0] is not a:
         np.copyto(out[0], a)
-    _gru(out[0], m, h, out[1])
+    gru_units(out[0], m, h, out[1])
     return out
 
 

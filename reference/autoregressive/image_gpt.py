@@ -28,6 +28,7 @@ from core.random import Generator, uniform
 from reference.autoregressive.images import checked_classes, drawn_classes
 from reference.autoregressive.language_model import Tokens
 from reference.autoregressive.palette import checked_palette, nearest, painted
+from reference.autoregressive.transformer import nothing, transformer_sample
 from reference.layers import Embedding, LayerNorm, LearnedPositions, Linear, TransformerBlock
 from reference.operations.decoding import check_controls
 from reference.operations.masks import causal
@@ -131,19 +132,12 @@ class ImageGPT(Described):
         check_controls(**how)
         y = drawn_classes(y, n, self.classes, seed)
         u = uniform(seed, (n, self.order.size), dtype=self.dtype)
-        k = np.zeros((n, self.order.size), np.int64)
-        caches: list[Any] = [None] * self.layers
-        h = self._begun(n, y)
-        for t, pixel in enumerate(self.order):
-            logits, caches = self._step(self.positions(h, t), caches)
-            k[:, pixel] = self.head.draw(value(logits), u[:, [pixel]], **how)
-            h = self.embedding(k[:, [pixel]])
+        first = self.head.levels + (np.zeros(n, np.int64) if y is None else y)
+        E = np.concatenate([value(self.embedding.W), value(self.first.W)])
+        network = E, value(self.positions.W), self.blocks, self.norm
+        out, begun = (value(self.out.W), value(self.out.b)), nothing(n, self.blocks)
+        k = np.empty((n, self.order.size), np.int64)
+        k[:, self.order], *_ = transformer_sample(
+            u[:, self.order], first[:, None], *begun, *network, *out, **how
+        )
         return painted(k.reshape(n, *self.shape[1:]), self.palette).astype(self.dtype)
-
-    def _step(self, h: Array, caches: list[Any]) -> tuple[Array, list[Any]]:
-        """The logits (n, K) that follow one more element h (n, 1, width), and the longer caches."""
-        kept = []
-        for block, cache in zip(self.blocks, caches, strict=True):
-            h, cache = block.step(h, cache)
-            kept.append(cache)
-        return self.out(self.norm(h))[:, 0], kept

@@ -24,8 +24,12 @@ from core.checks import float_dtype, tokens, whole
 from core.errors import InputError
 from core.functional import cross_entropy
 from core.model import Described, draws
+from core.operation import chosen_backend
 from core.random import uniform
-from reference.operations.decoding import check_controls, decode
+from reference.operations.decoding import check_controls, decode, one_by_one
+
+BLOCK = 64
+"""Tokens that a twin draws before it is asked whether all rows have stopped."""
 
 
 class Tokens:
@@ -73,6 +77,10 @@ class LanguageModel(Described):
     def step(self, x: Any, state: Any) -> tuple[Array, Any]:
         """The logits (n, V) of what follows the tokens x (n, T), and the state after them."""
         raise NotImplementedError
+
+    def draw(self, x: Any, state: Any, u: Any, **controls: Any) -> tuple[Any, Any]:
+        """The tokens and state of `one_by_one`; a subclass whose loop has a twin asks for it."""
+        return one_by_one(self.step, x, state, u, **controls)
 
     def begun(self, x: Any) -> Any:
         """x (B, T) with the token before the first, V, in front of it: (B, T + 1)."""
@@ -122,11 +130,12 @@ class LanguageModel(Described):
         filled up with it, `end` if None. The rest is explained in `reference.operations.decoding`.
         """
         how: Any = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        drawn = self.stream(n, seed=seed, prompt=prompt, length=length, stop=stop, **how)
-        prompt, length, stop = self._checked(prompt, length, stop)
-        x = np.full((n, length), stop)
-        x[:, : len(prompt)] = prompt
-        for t, token in enumerate(drawn, len(prompt)):
+        prompt, length, stop = self._checked(prompt, length, stop, how)
+        x, first = np.full((n, length), stop), len(prompt)
+        x[:, :first] = prompt
+        u = uniform(seed, (n, length), dtype=self.dtype)
+        block = BLOCK if chosen_backend() else 1
+        for t, token in enumerate(self._tokens(x[:, :first], u, stop, how, block), first):
             x[:, t] = token
         return x
 
@@ -141,29 +150,28 @@ class LanguageModel(Described):
         **controls: Any,
     ) -> Iterator[Any]:
         """The tokens (n,) of `sample` after the prompt, one after the other, until all stopped."""
-        prompt, length, stop = self._checked(prompt, length, stop)
-        check_controls(
-            **{"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, **controls}
-        )
+        how = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, **controls}
+        prompt, length, stop = self._checked(prompt, length, stop, how)
         u = uniform(seed, (whole("n", n), length), dtype=self.dtype)
-        return self._tokens(np.tile(prompt, (n, 1)), u, stop, controls)
+        return self._tokens(np.tile(prompt, (n, 1)), u, stop, how, block=1)
 
-    def _tokens(self, x: Any, u: Any, stop: int, controls: dict[str, Any]) -> Iterator[Any]:
-        """One uniform a token: the t-th is made of u[:, t]."""
+    def _tokens(self, x: Any, u: Any, stop: int, how: Any, block: int) -> Iterator[Any]:
+        """The t-th token is made of u[:, t]. After `stop` a row is filled up with it."""
         state, stopped = self.start(len(x)), np.zeros(len(x), bool)
-        for t in range(x.shape[1], u.shape[1]):
-            if stopped.all():
-                return
+        for t in range(x.shape[1], u.shape[1], block):
             with no_grad():
-                logits, state = self.step(x, state)
-                token = self.head.draw(logits, u[:, [t]], **controls)
-            token[stopped] = stop
-            stopped |= token == stop
-            yield token
-            x = token[:, None]
+                drawn, state = self.draw(x, state, u[:, t : t + block], **how)
+            for token in drawn.T.copy():
+                if stopped.all():
+                    return
+                token[stopped] = stop
+                stopped |= token == stop
+                yield token
+            x = drawn[:, -1:]
 
-    def _checked(self, prompt: Any, length: Any, stop: Any) -> tuple[Any, int, int]:
+    def _checked(self, prompt: Any, length: Any, stop: Any, how: Any) -> tuple[Any, int, int]:
         """Prompt, length, and the token that stops a row (−1: none does); or InputError."""
+        check_controls(**how)
         prompt = np.zeros(0, np.int64) if prompt is None else np.asarray(prompt)
         if prompt.ndim != 1:
             raise InputError(f"prompt must be tokens of shape (T,), got {prompt.shape}")

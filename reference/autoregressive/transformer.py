@@ -19,11 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from core import Array
-from core.checks import whole
+from core import Array, value
+from core.checks import shaped, tokens, whole
+from core.functional import embedding, linear
+from core.operation import operation
 from core.random import Generator
 from reference.autoregressive.language_model import LanguageModel
-from reference.layers import Embedding, LayerNorm, LearnedPositions, TransformerBlock
+from reference.layers import Cache, Embedding, LayerNorm, LearnedPositions, TransformerBlock
+from reference.operations.decoding import one_by_one
 from reference.operations.masks import causal
 
 
@@ -77,22 +80,79 @@ class Transformer(LanguageModel):
         return self.norm(h) @ np.swapaxes(self.embedding.W[: self.levels], 0, 1)
 
     def start(self, n: int) -> Any:
-        """No tokens, and no cache."""
-        return np.zeros((n, 0), np.int64), None
+        """Nothing yet."""
+        return None
 
     def step(self, x: Any, state: Any) -> tuple[Array, Any]:
-        """The logits (n, V) of what follows the tokens x (n, T); state: the window, its caches."""
-        window, caches = np.concatenate([state[0], x], axis=1), state[1]
-        first = 1 + window.shape[1] - x.shape[1]
-        if caches is None or window.shape[1] >= self.dim:
-            window, first, caches = self._last(window), 0, [None] * self.layers
-            x = self.begun(window)
-        h, kept = self.positions(self.embedding(x), first), []
-        for block, cache in zip(self.blocks, caches, strict=True):
-            h, cache = block.step(h, cache)
-            kept.append(cache)
-        return self._out(h[:, -1]), (window, kept)
+        """The logits (n, V) of what follows the tokens x (n, T); state: (seen, cache)."""
+        logits, *state = next_logits(*self._after(x, state), *self._network())
+        return logits, state
 
-    def _last(self, x: Any) -> Any:
-        """What can be seen of the tokens x (n, T)."""
-        return x[:, max(x.shape[1] + 1 - self.dim, 0) :]
+    def draw(self, x: Any, state: Any, u: Any, **controls: Any) -> tuple[Any, Any]:
+        """As in LanguageModel."""
+        E, P, blocks, norm, V, c = self._network()
+        network = value(E), value(P), blocks, norm, value(V), c
+        drawn, *state = transformer_sample(u, *self._after(x, state), *network, **controls)
+        return drawn, state
+
+    def _network(self) -> tuple[Any, ...]:
+        """As `next_logits` takes it; a logit has no bias."""
+        E, V = self.embedding.W, np.swapaxes(self.embedding.W[: self.levels], 0, 1)
+        return E, self.positions.W, self.blocks, self.norm, V, np.zeros(self.levels, self.dtype)
+
+    def _after(self, x: Any, state: Any) -> tuple[Any, ...]:
+        """What is to be read, what was seen before it, and its cache."""
+        return (self.begun(x), *nothing(len(x), self.blocks)) if state is None else (x, *state)
+
+
+def nothing(n: int, blocks: list[TransformerBlock]) -> tuple[Any, Any]:
+    """n texts of which nothing was seen, and its cache (layers, 2, n, heads, 0, D)."""
+    a = blocks[0].attention
+    cache = np.zeros((len(blocks), 2, n, a.key_heads, 0, a.D), a.q.W.dtype)
+    return np.zeros((n, 0), np.int64), cache
+
+
+def next_logits(
+    x: Any, seen: Any, cache: Array, E: Array, P: Array, blocks: Any, norm: Any, V: Array, c: Array
+) -> tuple[Array, Any, Array]:
+    """The logits (n, K) of what follows x (n, t), and what was seen and its cache after it.
+
+    seen: the tokens before x (n, s), of which the cache (layers, 2, n, heads, s, D) holds keys and
+    values. Where both are more than P has places, all but the first and the last are forgotten.
+    """
+    seen, places = np.concatenate([seen, x], axis=1), len(P)
+    if seen.shape[1] > places:
+        seen = np.concatenate([seen[:, :1], seen[:, seen.shape[1] + 1 - places :]], axis=1)
+        x, cache = seen, cache[..., :0, :]
+    h, after = embedding(x, E) + P[seen.shape[1] - x.shape[1] : seen.shape[1]], []
+    for block, of_block in zip(blocks, cache, strict=True):
+        h, longer = block.step(h, Cache(*of_block))
+        after.append(np.stack(longer))
+    return linear(norm(h[:, -1]), V, c), seen, np.stack(after)
+
+
+@operation
+def transformer_sample(
+    u: Any, x: Any, seen: Any, cache: Any,
+    E: Any, P: Any, blocks: Any, norm: Any, V: Any, c: Any, **controls: Any,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Tokens int64 (n, T) from uniforms u (n, T); what was seen before the last, and its cache.
+
+    x: the tokens (n, t) to be read first, t ≥ 1. E, P: the vectors of tokens and of places. blocks,
+    norm: TransformerBlocks, and the LayerNorm after them. V, c: of the logits (K,). The rest as in
+    `next_logits`. A token costs one place's work, and beyond the last place that of all.
+
+    >>> blocks = [TransformerBlock(2, 1, Generator(0, stream="init"), dtype=np.float64)]
+    >>> E, P, norm, c = np.eye(3, 2), np.zeros((5, 2)), LayerNorm(2, dtype=np.float64), np.zeros(3)
+    >>> c[2], u, x = 9.0, np.full((1, 7), 0.4), np.array([[1]])
+    >>> transformer_sample(u, x, *nothing(1, blocks), E, P, blocks, norm, np.zeros((2, 3)), c)[0]
+    array([[2, 2, 2, 2, 2, 2, 2]]"""
+    a = blocks[0].attention
+    shaped("cache", cache, (len(blocks), 2, len(x), a.key_heads, seen.shape[1], a.D), P.dtype)
+
+    def step(x: Any, state: tuple[Any, Any]) -> tuple[Array, Any]:
+        logits, seen, cache = next_logits(x, *state, E, P, blocks, norm, V, c)
+        return logits, (seen, cache)
+
+    drawn, (seen, cache) = one_by_one(step, tokens(x, len(E)), (seen, cache), u, **controls)
+    return drawn, seen, value(cache)

@@ -27,6 +27,7 @@ MISSION rows F9, A10.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,29 @@ def decode(
     (array([0]), array([1]), array([2]))
     """
     w = weights(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    u = _uniforms(u, len(w))
+    u = checked_uniforms(u, len(w))
     tail = np.cumsum(w[:, ::-1], axis=1)[:, ::-1]  # Σ_{i≥j} w_i, (B, V)
     return np.sum(u[:, None] * tail[:, :1] < tail[:, 1:], axis=1)
+
+
+def one_by_one(
+    step: Callable[[Any, Any], tuple[Array, Any]], x: Any, state: Any, u: Any, **controls: Any
+) -> tuple[Any, Any]:
+    """Tokens int64 (n, T) from uniforms u (n, T), each drawn from what those before it make likely.
+
+    step(x, state): the logits (n, V) of what follows the tokens x (n, t), and the state after them.
+    x: what is read first. Returned as well: the state after all tokens but the last.
+
+    >>> counts_up = lambda x, _: (np.log(np.eye(4)[(x[:, -1] + 1) % 4] + 1e-9), None)
+    >>> one_by_one(counts_up, np.array([[1]]), None, np.full((1, 4), 0.5))[0]
+    array([[2, 3, 0, 1]])
+    """
+    drawn = np.empty(u.shape, np.int64)
+    for t in range(u.shape[1]):
+        logits, state = step(x, state)
+        drawn[:, t] = decode(value(logits), u[:, t], **controls)
+        x = drawn[:, t : t + 1]
+    return drawn, state
 
 
 def probabilities(logits: Array, **controls: Any) -> Any:
@@ -100,7 +121,7 @@ def weights(
     array([[0. , 0.5, 1. ]])
     """
     check_controls(temperature, top_k, top_p, min_p)
-    z = _logits(logits)
+    z = checked_logits(logits)
     if temperature == 0:
         return (np.arange(z.shape[1]) == z.argmax(axis=1)[:, None]).astype(np.float64)
     with np.errstate(over="ignore"):  # far below the top is −∞
@@ -122,7 +143,7 @@ def _least_of_nucleus(z: Any, w: Any, p: float) -> Any:
     return np.take_along_axis(z, np.take_along_axis(order, n, axis=1), axis=1)
 
 
-def _logits(logits: Array) -> Any:
+def checked_logits(logits: Array) -> Any:
     """Logits as float64 (B, V), or InputError."""
     z = value(shaped("logits", logits, ("B", "V"), None)).astype(np.float64)
     if z.shape[1] == 0:
@@ -134,9 +155,9 @@ def _logits(logits: Array) -> Any:
     return z
 
 
-def _uniforms(u: Array, n: int) -> Any:
-    """Uniforms (n,), or InputError."""
-    u = shaped("u", u, (n,), None)
+def checked_uniforms(u: Array, *shape: int | str) -> Any:
+    """Uniforms of this shape, or InputError."""
+    u = shaped("u", u, shape, None)
     if not ((u >= 0) & (u < 1)).all():
         raise InputError(f"u must lie in [0, 1), got {u[~((u >= 0) & (u < 1))][0]}")
     return u
