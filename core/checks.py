@@ -15,6 +15,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from core.errors import InputError
+from core.samples import Padded
 from core.tensor import Array, Tensor, value
 
 # Numbers, names and dtypes
@@ -275,6 +276,24 @@ def tokens(x: Array, levels: int, *, name: str = "x") -> Array:
     if data.ndim != 2 or data.shape[1] == 0:
         raise InputError(f"{name} must have shape (B, T) with T at least 1, got {data.shape}")
     return categories(data, data.shape[1], levels, name=name)
+
+
+def padded(y: Any, n: int, *, name: str = "y") -> Padded:
+    """y as it is; InputError unless it is Padded, with n rows."""
+    if not isinstance(y, Padded):
+        raise InputError(f"{name} must be a core.samples.Padded, got {type(y).__name__}")
+    if len(y) != n:
+        raise InputError(f"{name} must have {n} rows, one for each of x, got {len(y)}")
+    return y
+
+
+def padded_tokens(y: Any, n: int, levels: int, *, name: str = "y") -> Padded:
+    """Padded y (n, S) as int64, 0 where it is padding; InputError unless the rest are tokens."""
+    y = padded(y, n, name=name)
+    if y.data.ndim != 2:
+        raise InputError(f"{name} must have shape (B, S), got {y.shape}")
+    here = np.where(y.mask, y.data, np.zeros((), y.dtype))
+    return Padded(categories(here, here.shape[1], levels, name=name), y.lengths)
 
 
 def labels(y: Any, n: int, classes: int) -> Array:

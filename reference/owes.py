@@ -81,6 +81,14 @@ class Chain(Explicit, Protocol):
 
 
 @runtime_checkable
+class Told(Samples, Protocol):
+    """Of x given something, y, that is no label: a batch as `core.samples` has them."""
+
+    def greedy(self, y: Any) -> Any:
+        """The most probable value of each variable in turn, given each of y: (B, …)."""
+
+
+@runtime_checkable
 class Invertible(Explicit, Protocol):
     """x = g(z), with an inverse and a determinant."""
 
@@ -136,6 +144,7 @@ OWES: dict[str, tuple[type, ...]] = {
     "mixture": (Explicit, Infers),
     "linear": (Explicit, Learns),
     "autoregressive": (Chain,),
+    "encoder-decoder": (Chain, Told),
     "flow": (Invertible,),
     "latent": (Bounded,),
     "dequantised": (Bounded,),

@@ -22,6 +22,7 @@ FAMILIES = {
         "mixture",
         "linear",
         "autoregressive",
+        "encoder-decoder",
         "flow",
     ),
     "bounded likelihood": ("latent", "dequantised", "diffusion"),

@@ -4,8 +4,9 @@
     data.train.x          # (1297, 64) float32 of 0 and 1
     data.train.y          # (1297,) int64
 
-What a data set is stands in `dataset` and `core.samples`, the named ones in `sets`, `toys` and
-`arithmetic`, a user's own files in `files`, `fields` and `text`, where files are found in `homes`.
+What a data set is stands in `dataset` and `core.samples`, the named ones in `sets`, `toys`,
+`arithmetic`, `pairs` and `scenes`, a user's own files in `files`, `fields` and `text`, where files
+are found in `homes`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from core.checks import one_of, whole
-from core.data import arithmetic, homes, scenes, sets
+from core.data import arithmetic, homes, pairs, scenes, sets
 from core.data.dataset import DOMAINS, SHAPES, Dataset, Domain, Shape, Split
 from core.data.files import SUFFIXES, load_file
 from core.data.tables import MISSING, Missing
@@ -48,7 +49,7 @@ __all__ = [
     "path_of",
 ]
 
-NAMES: tuple[str, ...] = ("digits", *TOYS, "sums", *scenes.SETS, *sets.SOURCES)
+NAMES: tuple[str, ...] = ("digits", *TOYS, "sums", *pairs.SETS, *scenes.SETS, *sets.SOURCES)
 """The data sets that come with the install, then those that are downloaded."""
 
 
@@ -86,8 +87,8 @@ def load(
     seed: draws toys and scenes and splits a user's file; the other named sets have one fixed split.
     domain: what the numbers should be (Dataset.as_domain); None leaves them as they are.
     shape: of a sample (Dataset.as_shape); None: flat rows, or sequences where lengths differ.
-    n: training rows: toys and scenes draw that many, other sets keep the first n. None: 20 000 of
-    toys, 10 000 of scenes, 2 000 of films, and all.
+    n: training rows: toys, pairs and scenes draw that many, other sets keep the first n. None:
+    20 000 of toys and pairs, 10 000 of scenes, 2 000 of films, and all.
     block: tokens in a row of running text. tokens: what those of a text are, "characters", "bytes"
     or "byte-pairs" (core.data.tokenisers), or the tokeniser of another data set.
     label: of a table, the column with the labels; "none": none. None: y, label or class.
@@ -119,6 +120,8 @@ def load(
         data = toy(name, n=n or 20_000, seed=seed)
     elif name == "sums":
         data = arithmetic.sums(n=n or 20_000, seed=seed)
+    elif name in pairs.SETS:
+        data = pairs.SETS[name].make(n=n or 20_000, seed=seed)
     elif name in scenes.SETS:
         data = scenes.SETS[name].make(n=n or scenes.SETS[name].n, seed=seed)
     elif name == "digits":
@@ -157,6 +160,7 @@ def catalogue(data_dir: str | os.PathLike[str] | None = None) -> tuple[Entry, ..
     installed = [("digits", sets.DIGITS, "CC BY 4.0")]
     installed += [(name, made.doc, "none needed") for name, made in TOYS.items()]
     installed += [("sums", arithmetic.DOC, "none needed")]
+    installed += [(name, made.doc, "none needed") for name, made in pairs.SETS.items()]
     installed += [(name, made.doc, "none needed") for name, made in scenes.SETS.items()]
     return (
         *(Entry(name, doc, licence, 0, "installed") for name, doc, licence in installed),

@@ -13,8 +13,9 @@ and what advances a state (`follow`, a Cache) is a step that stands in the calle
 
 Read `linear` and `mlp` first. For images: `conv2d`, `kernel_mask`, `conv_transpose2d`, `norm`,
 `batch_norm`, `adain`. For sequences: `embedding`, `recurrent`, `gru`, `lstm`, `conv1d`,
-`causal_conv1d`, `positions`, `rotary`, `attention` and its `cache`, `transformer_block`. For
-either: `dropout`, `spectral`, `time_embedding`. `core.state.describe` lists what a layer holds.
+`causal_conv1d`, `positions`, `rotary`, `attention` and its `cache`, `transformer_block`,
+`decoder_block`. For either: `dropout`, `spectral`, `time_embedding`. `core.state.describe` lists
+what a layer holds.
 """
 
 from reference.layers.adain import AdaIN
@@ -26,6 +27,7 @@ from reference.layers.conv1d import Conv1d
 from reference.layers.conv2d import Conv2d
 from reference.layers.conv_transpose1d import ConvTranspose1d
 from reference.layers.conv_transpose2d import ConvTranspose2d
+from reference.layers.decoder_block import DecoderBlock
 from reference.layers.dropout import Dropout
 from reference.layers.embedding import Embedding
 from reference.layers.gru import GRUCell
@@ -52,6 +54,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "DecoderBlock",
     "Dropout",
     "Embedding",
     "GRUCell",

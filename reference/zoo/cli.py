@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from reference.zoo import commands, compression, printing, reproducing, study
+from reference.zoo import commands, compression, printing, reproducing, study, telling
 from reference.zoo.commands import DataDir, Seed
 
 app = typer.Typer(
@@ -199,6 +199,10 @@ for command in (
     reproducing.reproduce,
 ):
     app.command()(command)
+
+# --- under a condition --------------------------------------------------------------------------
+
+app.command()(telling.translate)
 
 # --- study --------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ KIND_TITLES = {
     "mixture": "Mixtures",
     "linear": "Linear and Gaussian",
     "autoregressive": "Autoregressive",
+    "encoder-decoder": "Encoder–decoder",
     "latent": "Latent variables",
     "flow": "Flows",
     "dequantised": "Flows of pixels",

@@ -57,6 +57,8 @@ def print_likelihood(model: Any, data: Dataset, split: str, first: int | None, s
         print_tokens(data, split, first, s.nats)
     elif s.bits_per_dim is not None:
         print(f"bits per dimension  {at_most}{s.bits_per_dim:.4f}")
+    if data.given and hasattr(model, "greedy"):
+        print_exact(model, data, split, first)
     if s.terms is not None:
         print_terms(s.terms)
     if s.gap is not None:
@@ -64,6 +66,14 @@ def print_likelihood(model: Any, data: Dataset, split: str, first: int | None, s
     if s.impossible:
         cure = "; training with --set alpha=0.5 gives it some" if hasattr(model, "alpha") else ""
         print(f"impossible samples  {s.impossible}, which the model gives probability 0{cure}")
+
+
+def print_exact(model: Any, data: Dataset, split: str, first: int | None) -> None:
+    """How many of the answers to what is given are right."""
+    from reference.judges.exact import exact
+
+    found = exact(model, data, split, first=first)
+    print(f"exact answers       {found.share:.4f} ± {found.se:.4f}")
 
 
 def print_terms(terms: Sequence[float]) -> None:

@@ -14,7 +14,15 @@ from core.random import Generator
 from core.state import load_state, parameters, state
 from tests.laws.subject import Subject, build, examples, log_prob, objectives, reconstruct
 
-EXPLICIT = ("histogram", "class-conditional", "mixture", "linear", "autoregressive", "flow")
+EXPLICIT = (
+    "histogram",
+    "class-conditional",
+    "mixture",
+    "linear",
+    "autoregressive",
+    "encoder-decoder",
+    "flow",
+)
 
 
 def gradient_matches_differences(s: Subject) -> None:

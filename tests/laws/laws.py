@@ -13,6 +13,7 @@ from tests.laws import (
     autoencoders,
     autoregressive,
     classifiers,
+    conditional,
     counting,
     everything,
     explicit,
@@ -23,8 +24,9 @@ from tests.laws import (
 from tests.laws.everything import EXPLICIT
 
 IMPLICIT = ("adversarial", "diffusion")
+CHAINS = ("autoregressive", "encoder-decoder")
 TRAINED = (
-    *("autoregressive", "latent", "flow", "dequantised"),
+    *(*CHAINS, "latent", "flow", "dequantised"),
     *("adversarial", "diffusion", "autoencoder"),
 )
 GENERATIVE = (*EXPLICIT, "latent", "dequantised", *IMPLICIT)
@@ -35,11 +37,15 @@ LAWS: dict[Callable[..., None], tuple[str, ...]] = {
     explicit.normalises: EXPLICIT,
     explicit.samples_follow_log_prob: EXPLICIT,
     explicit.codes_are_as_long_as_its_log_prob: EXPLICIT,
-    explicit.loss_is_negative_log_prob: ("autoregressive", "flow"),
+    explicit.loss_is_negative_log_prob: (*CHAINS, "flow"),
     counting.parts_merge_into_the_whole: ("histogram", "class-conditional", "autoregressive"),
-    autoregressive.conditionals_see_only_the_past: ("autoregressive",),
-    autoregressive.log_prob_sums_the_conditionals: ("autoregressive",),
-    autoregressive.sampling_inverts_the_conditionals: ("autoregressive",),
+    autoregressive.conditionals_see_only_the_past: CHAINS,
+    autoregressive.log_prob_sums_the_conditionals: CHAINS,
+    autoregressive.sampling_inverts_the_conditionals: CHAINS,
+    conditional.what_is_given_is_seen: ("encoder-decoder",),
+    conditional.padding_is_not_seen: ("encoder-decoder",),
+    conditional.each_row_is_told_of_its_own: ("encoder-decoder",),
+    conditional.is_a_chain_given_anything: ("encoder-decoder",),
     flows.inverse_undoes_forward: ("flow", "dequantised"),
     flows.log_det_is_that_of_the_jacobian: ("flow", "dequantised"),
     flows.dequantised_bound_is_below_log_p: ("dequantised",),

@@ -16,6 +16,7 @@ import numpy as np
 
 from core import no_grad, value
 from core.learners import loss_of, objectives
+from core.samples import Padded
 from core.state import parameters
 from reference import Model
 
@@ -100,8 +101,16 @@ def examples(row: Model, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     if row.domain in ("integer", "text"):
         levels = int(row.tiny["levels"])
         x = np.clip(np.floor(x + levels / 2), 0, levels - 1)
+        y = things(row, y, seed) if row.kind == "encoder-decoder" else y
         return ended(x, row.tiny["end"]) if row.domain == "text" else x, y
     return ((x > 0).astype(np.float64) if row.domain == "binary" else np.clip(x, -2.9, 2.9)), y
+
+
+def things(row: Model, labels: np.ndarray, seed: int = 0) -> Any:
+    """What is given to a row of text under a condition, in what its tiny model takes."""
+    rng = np.random.default_rng(seed + 1)
+    symbols = int(row.tiny["symbols"])
+    return Padded.of([rng.integers(0, symbols, 1 + k + rng.integers(3)) for k in labels])
 
 
 def ended(x: np.ndarray, end: int) -> np.ndarray:
@@ -146,10 +155,10 @@ def grid(low: float, high: float, n: int) -> tuple[np.ndarray, float]:
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2), step * step
 
 
-def log_prob(model: Any, x: np.ndarray) -> np.ndarray:
-    """The model's log p(x) as an array, without a graph."""
+def log_prob(model: Any, x: np.ndarray, *y: Any) -> np.ndarray:
+    """The model's log p(x), or log p(x | y), as an array, without a graph."""
     with no_grad():
-        return np.asarray(value(model.log_prob(x)))
+        return np.asarray(value(model.log_prob(x, *y)))
 
 
 def reconstruct(model: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:

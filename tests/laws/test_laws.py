@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 
 from core import value
+from core.samples import take
 from core.state import parameters
 from reference import KINDS, MODELS
+from reference.conditional.encoder_decoder import Encoded
 from tests.laws import (
     arguments,
     autoencoders,
     autoregressive,
     classifiers,
+    conditional,
     counting,
     everything,
     explicit,
@@ -286,6 +289,67 @@ def goes_on_after_the_end(model):
 @breaks(autoregressive.sampling_inverts_the_conditionals, "transformer")
 def draws_at_another_temperature(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed, temperature=0.8))
+
+
+@breaks(conditional.is_a_chain_given_anything, "translator")
+def peeks_at_what_comes_later(model):
+    class Peeks(type(model.blocks[0])):
+        def __call__(self, x, context, mask=None, context_mask=None):
+            return super().__call__(x, context, None, context_mask)
+
+    for block in model.blocks:
+        block.__class__ = Peeks
+    return model
+
+
+@breaks(conditional.is_a_chain_given_anything, "translator")
+def draws_for_nothing_given(model):
+    return _replace(model, "sample", lambda f: lambda n, seed=0, y=None, **how: f(n, seed=seed))
+
+
+@breaks(conditional.what_is_given_is_seen, "translator")
+def looks_at_nothing_given(model):
+    return _replace(model, "given", lambda f: lambda y, n: f(None, n))
+
+
+@breaks(conditional.what_is_given_is_seen, "translator")
+def sees_the_first_element_only(model):
+    def encode(y, n):
+        h, lengths = original(y, n)
+        return Encoded(h, np.minimum(lengths, 1))
+
+    original = model.encode
+    for block in model.encoder:
+        block.attention.o.W[...] = 0.0
+    model.encode = encode
+    return model
+
+
+@breaks(conditional.padding_is_not_seen, "translator")
+def decodes_with_the_padding(model):
+    def encode(y, n):
+        h, lengths = original(y, n)
+        return Encoded(h, np.full_like(lengths, h.shape[1]))
+
+    original = model.encode
+    model.encode = encode
+    return model
+
+
+@breaks(conditional.padding_is_not_seen, "translator")
+def encodes_with_the_padding(model):
+    class SeesAll(type(model.encoder[0])):
+        def __call__(self, x, mask=None):
+            return super().__call__(x)
+
+    for block in model.encoder:
+        block.__class__ = SeesAll
+    return model
+
+
+@breaks(conditional.each_row_is_told_of_its_own, "translator")
+def tells_all_of_the_first(model):
+    return _replace(model, "given", lambda f: lambda y, n: f(take(y, np.zeros(n, int)), n))
 
 
 @breaks(flows.inverse_undoes_forward, "real-nvp")

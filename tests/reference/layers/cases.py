@@ -338,6 +338,41 @@ def transformer_block(rng: Any, dtype: Any, kind: Any = layers.TransformerBlock)
     return Pair(layer, [normal(rng, dtype, B, T, n)], ours, lambda p, x: list(theirs(p, x)))
 
 
+@case
+def decoder_block(rng: Any, dtype: Any, kind: Any = layers.DecoderBlock) -> Pair:
+    """Also of a context of which not all is seen, and an element at a time."""
+    import torch
+
+    heads, D, width, m, B, T, K = sizes(rng, 7, 3)
+    n = heads * D
+    layer = shaken(kind(n, m, heads, source(rng), width=width, dtype=dtype), rng)
+    seen = (rng.random((T, K)) < 0.5) | (np.arange(K) == 0)
+
+    def ours(layer: Any, x: Any, u: Any) -> Any:
+        cache, steps, memory = None, [], layer.memory(u)
+        for t in range(T):
+            y, cache = layer.step(x[:, t : t + 1], cache, memory, seen[t : t + 1])
+            steps.append(y)
+        return [layer(x, u), layer(x, u, causal(), seen), np.concatenate(steps, axis=1)]
+
+    def theirs(p: Any, x: Any, u: Any) -> Any:
+        own, cross = (
+            {k.removeprefix(f"{name}."): a for k, a in p.items() if k.startswith(f"{name}.")}
+            for name in ("attention", "cross")
+        )
+        later, none = torch.ones(T, T).triu(1).bool(), torch.zeros(T, K).bool()
+        hidden = torch.tensor(~seen)
+        for a, b in ((torch.zeros_like(later), none), (later, hidden), (later, hidden)):
+            y = normed(p, "norm_1", x)
+            y = x + multihead(own, heads, y, y, a)
+            y = y + multihead(cross, heads, normed(p, "norm_2", y), u, b)
+            h = normed(p, "norm_3", y) @ p["mlp.layers.0.W"] + p["mlp.layers.0.b"]
+            yield y + torch.nn.functional.gelu(h) @ p["mlp.layers.1.W"] + p["mlp.layers.1.b"]
+
+    inputs = [normal(rng, dtype, B, T, n), normal(rng, dtype, B, K, m)]
+    return Pair(layer, inputs, ours, lambda p, x, u: list(theirs(p, x, u)))
+
+
 def normed(p: Any, name: str, x: Any) -> Any:
     """torch's layer norm with our γ and β."""
     import torch

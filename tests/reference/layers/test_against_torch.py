@@ -245,6 +245,22 @@ class StepsBlindly(layers.TransformerBlock):
         return self(x, mask), cache
 
 
+class IgnoresTheContext(layers.DecoderBlock):
+    def memory(self, context: Array) -> Any:
+        return super().memory(0 * context)
+
+
+class SeesAllOfTheContext(layers.DecoderBlock):
+    def _told(self, x: Array, memory: Any, context_mask: Any) -> Array:
+        return super()._told(x, memory, None)
+
+
+class LooksAtTheContextFirst(layers.DecoderBlock):
+    def __call__(self, x: Array, context: Array, mask: Any = None, context_mask: Any = None) -> Any:
+        x = self._told(x, self.memory(context), context_mask)
+        return x + self.attention(self.norm_1(x), mask)
+
+
 class FollowsWhenCalled(layers.SpectralNorm):
     def __call__(self, x: Array) -> Array:
         self.follow()
@@ -398,6 +414,9 @@ WRONG = [
     ("transformer_block", NormsAfter),
     ("transformer_block", AddsTheNormed),
     ("transformer_block", StepsBlindly),
+    ("decoder_block", IgnoresTheContext),
+    ("decoder_block", SeesAllOfTheContext),
+    ("decoder_block", LooksAtTheContextFirst),
     ("spectral_norm", FollowsWhenCalled),
     ("spectral_norm", DividesByFrobenius),
     ("spectral_norm", TakesSigmaForConstant),
