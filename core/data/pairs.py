@@ -167,7 +167,8 @@ def _nth(some: NDArray[np.int64], u: float) -> int:
 @cache
 def _numbers(part: int, digits: int) -> NDArray[np.int64]:
     """The numbers of a part that have so many digits and one."""
-    low, high = 10**digits * (digits > 0), 10 ** (digits + 1)
+    low: int = 10**digits if digits else 0
+    high: int = 10 ** (digits + 1)
     of = np.where(np.arange(MOST) < 100, 0, _part_of(MOST))[low:high]
     return low + np.flatnonzero(of == part)
 
