@@ -133,7 +133,7 @@ class GradientLearner(Learner):
     A step of one leaves the others' parameters alone (GAN: discriminator, then generator).
     Objectives of the same parameters are one player's, who takes several steps with one optimiser.
     A model that has `advance()` is told when a step begins: what it follows without a gradient goes
-    on. One that has `start(x, rng)` is shown the first rows, to take its first parameters from
+    on. One that has `begin(x, rng)` is shown the first rows, to take its first parameters from
     them.
     """
 
@@ -150,8 +150,8 @@ class GradientLearner(Learner):
 
     def start(self, x: Any, rng: Generator) -> None:
         """Parameters that depend on data."""
-        if hasattr(self.model, "start"):
-            self.model.start(x, rng)
+        if hasattr(self.model, "begin"):
+            self.model.begin(x, rng)
 
     def step(self, x: Any, y: Any, rng: Generator, scale: float) -> list[float]:
         """One update for every objective; each player's mean loss. Diverged before a bad one."""

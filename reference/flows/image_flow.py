@@ -65,7 +65,7 @@ class Dequantised(Described):
         """−ELBO, the mean over a batch."""
         return -np.mean(self.elbo(some(x), rng=rng))
 
-    def start(self, x: Array, rng: Generator) -> None:
+    def begin(self, x: Array, rng: Generator) -> None:
         """Let activation normalisations begin with the moments of a batch x (B, C, H, W)."""
         start(self.flow.bijections, self._spread(some(x), rng))
 

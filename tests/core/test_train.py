@@ -274,7 +274,7 @@ def test_gradients_left_by_the_other_player_would_be_seen():
 class Centred(Gaussian):
     """It begins with the mean of the first rows, and a little noise."""
 
-    def start(self, x, rng):
+    def begin(self, x, rng):
         self.seen.append("start")
         self.mu[...] = x.mean(axis=0) + 0.1 * rng.normal((2,))
 

@@ -173,7 +173,8 @@ def test_a_bad_argument_of_a_method_is_named(name: str, argument: str):
 
 def answers(model: Any, x: Any) -> list[np.ndarray]:
     """What the model makes of x: every loss, and whichever scores it has."""
-    y = np.zeros(len(x), np.int64)  # for models that need a label
+    told = hasattr(model, "greedy")  # of something that is no label
+    y = None if told else np.zeros(len(x), np.int64)  # for models that need a label
     out = [np.asarray(value(loss(x, y, Generator(0)))) for loss, _ in objectives(model)]
     if hasattr(model, "log_prob"):
         out.append(evaluate(model.log_prob, x))

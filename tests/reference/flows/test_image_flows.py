@@ -292,7 +292,7 @@ def test_every_layer_of_a_model_starts_with_what_the_ones_before_leave():
     data = load("digits", domain="integer", shape="image")
     model = Glow([1, 8, 8], 17, steps=3, width=8)
     x = data.train.x[:200]
-    model.start(x, Generator(0))
+    model.begin(x, Generator(0))
     seen = []
     with no_grad():
         h = model.flow.chain[1].inverse(x.astype(np.float32) + Generator(0).uniform(x.shape))[0]
@@ -314,7 +314,7 @@ def test_training_starts_with_the_first_batch():
     for name in ("started", "not started"):
         model = Glow([1, 8, 8], 17, steps=2, width=8)
         if name == "not started":
-            model.start = lambda x, rng: None
+            model.begin = lambda x, rng: None
         how = TrainSettings(epochs=1, batch_size=200, lr=1e-6)
         losses[name] = fit(model, data, settings=how).train[0]
     assert losses["started"] < losses["not started"] - 5

@@ -23,6 +23,7 @@ from reference.zoo.session import fit
 
 def data_for(row):
     name = {"continuous": "two-moons", "text": "sums"}.get(row.domain, "digits")
+    name = "digits" if row.shape == "image" else name
     name = row.demos[0].data if row.kind == "encoder-decoder" else name
     return load(name, domain=row.domain, shape=row.shape, n=60)
 
