@@ -14,6 +14,9 @@ COUNTS_OFF = 1e-5
 """The share of values that an inexact histogram may count elsewhere."""
 
 OTHER_NUMBERS = {
+    ("wavenet_sample", "torch, queues"),
+    ("wavenet_sample", "torch, windows"),
+    ("wavenet_sample", "numpy, windows"),
     ("alias_draw", "numpy choice"),
     ("decode", "torch"),
     ("rnn_sample", "torch"),

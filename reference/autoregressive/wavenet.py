@@ -19,10 +19,12 @@ import numpy as np
 from core import Array, value
 from core.checks import whole
 from core.functional import relu
+from core.operation import operation
 from core.random import Generator
 from reference.autoregressive.images import gate
 from reference.autoregressive.language_model import LanguageModel
 from reference.layers import CausalConv1d, Conv1d, Embedding
+from reference.operations.decoding import one_by_one
 
 
 class WaveNet(LanguageModel):
@@ -93,6 +95,11 @@ class WaveNet(LanguageModel):
         logits, state = read(*self._after(x, state), *self._network())
         return logits[:, -1], state
 
+    def draw(self, x: Any, state: Any, u: Any, **controls: Any) -> tuple[Any, Any]:
+        """As in LanguageModel."""
+        tokens, state = wavenet_sample(u, *self._after(x, state), *self._network(), **controls)
+        return tokens, state
+
     def _after(self, x: Any, state: Any) -> tuple[Any, Any]:
         """What is to be read, and the state before it."""
         if state is not None:
@@ -112,9 +119,8 @@ def read(
     """The logits (n, T, V) of what follows each of the tokens x (n, T), and the state after them.
 
     state (n, width, Σ d): what every layer was given at the last d times, the first layer's before
-    the second's, the oldest first. So a token costs one step of each layer, however far they reach
-    (Le Paine et al. 2016, Fast WaveNet generation). E: the vector of each token; [W, b] of every
-    layer, the last one having no residual.
+    the second's, the oldest first. So a token costs one step of each layer, however far they reach.
+    E: the vector of each token; [W, b] of every layer, the last one having no residual.
     """
 
     def at_once(layer: Any, z: Any) -> Any:
@@ -133,6 +139,39 @@ def read(
     for layer in leave:
         s = at_once(layer, relu(s))
     return np.swapaxes(s, 1, 2), np.concatenate(after, axis=2)
+
+
+@operation
+def wavenet_sample(
+    u: Any,
+    x: Any,
+    state: Any,
+    E: Any,
+    dilations: Any,
+    dilated: Any,
+    skip: Any,
+    residual: Any,
+    leave: Any,
+    **controls: Any,
+) -> tuple[Any, Any]:
+    """Tokens int64 (n, T) from uniforms u (n, T), and the state after all but the last of them.
+
+    x: the tokens (n, t) to be read first, t ≥ 1, in this state; the others as in `read` (the queues
+    of Le Paine et al. 2016, Fast WaveNet generation). controls: as in `decode`.
+
+    >>> E, one = np.zeros((3, 1)), [np.zeros((1, 1, 1)), np.zeros(1)]
+    >>> end = [np.zeros((2, 1, 1)), np.array([0.0, 9.0])]
+    >>> taps, state = [np.zeros((2, 1, 2)), np.zeros(2)], np.zeros((1, 1, 1))
+    >>> u, x = np.full((1, 4), 0.4), np.array([[2]])
+    >>> wavenet_sample(u, x, state, E, [1], [taps], [one], [], [one, end])[0]
+    array([[1, 1, 1, 1]])
+    """
+
+    def step(x: Any, state: Any) -> tuple[Any, Any]:
+        logits, state = read(x, state, E, dilations, dilated, skip, residual, leave)
+        return logits[:, -1], state
+
+    return one_by_one(step, x, state, u, **controls)
 
 
 def mu_law(x: Any, levels: int = 256) -> Any:
