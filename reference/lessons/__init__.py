@@ -89,6 +89,11 @@ _ALL = (
     ("maximum_likelihood", ("F4",), "What maximum likelihood minimises"),
     ("monte_carlo", ("F5",), "A mean of samples instead of an integral"),
     ("pair", ("H6",), "The generative and the discriminative twin, by what they have seen"),
+    (
+        "rareness",
+        ("N2",),
+        "How rare it is: tails of a density, and why a foreign set scores higher",
+    ),
     ("warm_up", ("F10",), "One number to learn, and how much was known before"),
 )
 LESSONS: dict[str, Lesson] = {

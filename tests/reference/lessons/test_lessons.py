@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,13 @@ WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
         "naive_bayes": lambda _: pair.logistic,
         "logistic": lambda _: pair.naive_bayes,
         "independent": lambda _: pair.dependent,
+    },
+    "rareness": {
+        "by_counting": lambda right: lambda *a: (replace(right(*a)[0], mean=2e-3), right(*a)[1]),
+        "by_weighting": lambda right: lambda model, m, rng: right(model, 0 * m, rng),
+        "by_quadrature": lambda right: lambda model: 2 * right(model),
+        "foreign": lambda right: lambda x, mean, rng: dict.fromkeys(right(x, mean, rng), x),
+        "told_apart": lambda right: lambda strange, usual: right(usual, strange),
     },
     "warm_up": {
         "bumps": lambda _: warm_up.gaussian,
