@@ -16,9 +16,9 @@ seen nothing so pale, and yet finds every one *more* probable than the digit it 
     ln p(μ + (x − μ)/2) = ¾ ln p(μ) + ¼ ln p(x) ≥ ln p(x).
 
 The mean image is the most probable of all, and is never drawn: where a density is high there is
-little room. A set with less variance than the data scores above them, whatever it shows, under any
-model that has learned their variance (Nalisnick et al. 2018). What tells it is whether ln p(x) is
-typical, as near to its mean as that of other digits: too high is as strange as too low.
+little room. Sets of less variance than the data score above them under flows of images as well,
+whatever they show (Nalisnick et al. 2018). What tells them is whether ln p(x) is typical, as near
+to its mean as that of other digits: too high is as strange as too low.
 """
 
 from __future__ import annotations
