@@ -24,8 +24,6 @@ __all__ = ["FAMILIES", "KINDS", "MODELS", "PUBLISHED", "Demo", "Model", "Publish
 CHAPTERS = (counting, autoregressive, latent, flows, adversarial, diffusion, conditional)
 MODELS: dict[str, Model] = {row.name: row for chapter in CHAPTERS for row in chapter.ROWS}
 PUBLISHED: dict[str, Published] = {
-    row.name: row
-    for chapter in (counting, autoregressive, latent, flows, adversarial, diffusion)
-    for row in chapter.PUBLISHED
+    row.name: row for chapter in CHAPTERS for row in chapter.PUBLISHED
 }
 """The figures that `genzoo reproduce` knows, of the chapters that have some."""

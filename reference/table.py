@@ -64,7 +64,8 @@ class Published:
     published it, and of what. unit: "nats" a sample, with `characters` a character; "bits" a
     dimension; "gap", the nats above the density that made the data, on the same points; "frechet",
     the distance of samples of digits in a classifier's features; "missed", the percentage of them
-    that are not of the class asked for.
+    that are not of the class asked for; "wrong", the percentage of greedy answers to what is given
+    that are not the data's.
 
     What is required of ours: at most figure · (1 + within), or `most`, or the same `digits`, or
     less than the baseline `beats` of `judges.likelihood`; nothing if none of these is given.

@@ -8,6 +8,7 @@ MISSION row C.
 
 from typing import TYPE_CHECKING, Any
 
+from reference.conditional.published import NUMBERS, PUBLISHED, TEXT
 from reference.table import Demo, Model, dim_and_vocabulary
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def dim_and_both_vocabularies(data: "Dataset") -> dict[str, Any]:
     return {**dim_and_vocabulary(data), "symbols": len(data.given["y"].vocabulary)}
 
 
-TEXT = {"batch_size": 64, "optimiser": "adamw", "schedule": "cosine", "warmup": 50,
-        "clip_norm": 10.0}  # fmt: skip
+__all__ = ["PUBLISHED", "ROWS"]
 
 ROWS = [
     Model(
@@ -40,7 +40,6 @@ ROWS = [
         tiny={"dim": 4, "levels": 3, "symbols": 4, "end": 2, "layers": 1, "heads": 2, "width": 6},
         arguments=dim_and_both_vocabularies,
         demos=(Demo("dates", {"layers": 1, "width": 32}, {**TEXT, "epochs": 1, "lr": 8e-3}),
-               Demo("numbers", {"layers": 2, "width": 48}, {**TEXT, "epochs": 6, "lr": 6e-3},
-                    full=True)),
+               Demo("numbers", {"layers": 2, "width": 48}, NUMBERS, full=True)),
     ),
 ]  # fmt: skip

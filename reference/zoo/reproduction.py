@@ -30,6 +30,7 @@ from core.operation import chosen_backend
 from core.samples import Padded
 from core.train import History, TrainSettings
 from reference import MODELS, PUBLISHED, Published
+from reference.judges.exact import exact
 from reference.judges.likelihood import Likelihood, baselines, likelihood
 from reference.zoo import runs, samples_judged
 
@@ -41,7 +42,9 @@ DECIDES = (
 )
 """What a figure of ours depends on; the rest of a row only judges it."""
 UNITS = {"nats": "", "bits": "bits a dimension", "gap": "nats above the truth"}
-"""What a figure is in, for people."""
+"""What a likelihood's figure is in, for people."""
+ANSWERED = {"wrong": "% of answers that are wrong"}
+"""The same of what a model says of what is given."""
 
 
 def find(names: Sequence[str]) -> list[Published]:
@@ -139,7 +142,7 @@ def reproduce(
     data, folder = read(row, data_dir), out / row.name
     how = (data_dir, tell)
     figures = [_figure(row, data, folder, seed, *how) for seed in range(seeds or row.seeds)]
-    unfit = row.characters or row.whole or row.unit in samples_judged.UNITS
+    unfit = row.characters or row.whole or row.unit not in UNITS
     floors = {} if unfit else baselines(data)
     entry: Entry = {
         "name": row.name,
@@ -229,10 +232,13 @@ def score(
 ) -> Entry:
     """The row's unit and its standard error over its parts together, by sample or by character.
 
-    Of a unit of samples, what `samples_judged` says.
+    Of a unit of samples, what `samples_judged` says; of answers, how many of the test part err.
     """
     if row.unit in samples_judged.UNITS:
         return samples_judged.judged(row.unit, model, data, seed, data_dir)
+    if row.unit in ANSWERED:
+        right = exact(model, data)
+        return {"wrong": 100 * (1 - right.share), "se": 100 * right.se, "count": right.count}
     how = {} if row.samples is None else {"samples": row.samples}
     scores = [likelihood(model, data, part, seed=seed, **how) for part in row.parts]
     found = [(s.count, *in_unit(row.unit, s, data.dim)) for s in scores]
@@ -288,5 +294,5 @@ def minutes(row: Published, seeds: int | None = None) -> float:
 def title(row: Published) -> str:
     """For people: the model, its data, what is special, and what the figure is if not nats."""
     special = f"centre {row.centre} × {row.centre}" if row.centre else row.variant.replace("-", " ")
-    words = filter(None, (special, {**UNITS, **samples_judged.UNITS}[row.unit]))
+    words = filter(None, (special, {**UNITS, **ANSWERED, **samples_judged.UNITS}[row.unit]))
     return ", ".join((f"{MODELS[row.model].title} · {row.data}", *words))

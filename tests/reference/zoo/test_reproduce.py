@@ -53,7 +53,7 @@ def test_every_row_can_be_trained_and_judged(row: Published):
         runs.complete(MODELS[row.model], arguments)
     ways = (row.within, row.most, row.digits, row.beats)
     assert sum(way is not None for way in ways) <= 1
-    of_samples = row.unit in samples_judged.UNITS
+    of_samples = row.unit in samples_judged.UNITS or row.unit in r.ANSWERED
     assert row.figure is not None or row.beats is not None or of_samples
     assert row.unit in r.UNITS or of_samples
     assert (row.figure == 0) == (row.unit == "gap")
@@ -240,6 +240,26 @@ def test_a_figure_of_samples_is_their_judges(tmp_path):
     missed = replace(ROW, unit="missed")
     assert r.score(missed, Told(data.train), data, 0)["missed"] < 2
     assert r.score(missed, Noise(data.train), data, 0)["missed"] > 80
+
+
+@pytest.mark.parametrize("every", [1, 8, 2000])
+def test_a_figure_of_answers_is_the_percentage_of_wrong_ones(every):
+    """One wrong token makes an answer wrong: here one in so many."""
+    data = load("dates", n=50)
+    x = data.test.x.copy()
+    x[::every, 3] = (x[::every, 3] + 1) % len(data.vocabulary)
+
+    class Answers:
+        def __init__(self):
+            self.left = x
+
+        def greedy(self, y):
+            now, self.left = np.split(self.left, [len(y)])
+            return now
+
+    found = r.score(replace(ROW, unit="wrong"), Answers(), data, 0)
+    assert found["wrong"] == pytest.approx(100 / every)
+    assert found["count"] == 2000
 
 
 @pytest.mark.parametrize("unit", r.UNITS)
