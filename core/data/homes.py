@@ -126,15 +126,19 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 def _help(source: Source) -> str:
+    fetch = f"run `genzoo data fetch {source.name}`, or " if _has_a_home(source) else ""
     ways = " or ".join(", ".join(file.path for file in way) for way in source.ways)
-    return (
-        f"run `genzoo data fetch {source.name}`, "
-        f"or put {ways} in a folder and name it by --data-dir or GENZOO_DATA"
-    )
+    return f"{fetch}put {ways} in a folder and name it by --data-dir or GENZOO_DATA"
+
+
+def _has_a_home(source: Source) -> bool:
+    return any(all(file.url for file in way) for way in source.ways)
 
 
 def _download(source: Source, cache: Path, progress: bool) -> tuple[Path, ...]:
     """The first way whose every file arrives."""
+    if not _has_a_home(source):
+        raise DataError(f"{source.name}: has no public home to be downloaded from; {_help(source)}")
     failures = []
     for way in source.ways:
         if all(file.url for file in way):

@@ -8,6 +8,7 @@
     names             32 033 first names (80 / 10 / 10 %; 2 539 are repeats, so some names are in
                       two parts, as in makemore)
     dna, mushrooms, nips   binary tables in the splits of the NADE paper
+    english-russian   1 000 sentences and their translations, shuffled once, 80 / 10 / 10 %
 
 These splits are fixed: `seed` does not move them, so that figures compare.
 """
@@ -20,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data import text
+from core import random
+from core.data import pairs, text
 from core.data.arrays import read_amat, read_idx, read_npz
 from core.data.dataset import Dataset, Split
 from core.data.homes import File, Source
@@ -106,6 +108,19 @@ def _shakespeare(name: str, doc: str, paths: tuple[Path, ...], cut: Cut) -> Data
 
 def _names(name: str, doc: str, paths: tuple[Path, ...], cut: Cut) -> Dataset:
     return text.words(name, text.read_text(paths[0]), cut=cut, doc=doc)
+
+
+def _english_russian(name: str, doc: str, paths: tuple[Path, ...], _cut: Cut) -> Dataset:
+    """One pair a line, with a tab between: y the first, x the second, both in characters."""
+    lines = np.array([line for line in text.read_text(paths[0]).split("\n") if line])
+    order = random.permutation(0, len(lines), stream="data")
+    parts = np.split(lines[order], (len(lines) * 8 // 10, len(lines) * 9 // 10))
+    both = [[line.split("\t") for line in part.tolist()] for part in parts]
+    if any(len(row) != 2 for part in both for row in part):
+        raise DataError(f"{paths[0]}: every line must be two sentences, with a tab between")
+    y, x = ([[row[i] for row in part] for part in both] for i in range(2))
+    known = tuple(sorted({c for part in y for row in part for c in row}))
+    return pairs.paired(name, x, y, vocabulary=known, doc=doc)
 
 
 def _members(path: Path, *keys: str) -> list[NDArray[Any]]:
@@ -245,6 +260,21 @@ _ALL = (
             ),
         ),
         _names,
+    ),
+    Source(
+        "english-russian",
+        "1 000 English sentences and their Russian translations",
+        "CC BY 2.0 FR",
+        0,
+        (
+            (
+                File(
+                    "tatoeba_eng_rus_1000.tsv",
+                    ("sha256:bad2d353a167dab815759c6cbb7ace6bd3d29e4252c540ff0cae98793d4e79da",),
+                ),
+            ),
+        ),
+        _english_russian,
     ),
     _nade_table(
         "dna",

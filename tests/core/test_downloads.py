@@ -355,7 +355,8 @@ def test_a_file_with_the_right_checksum_and_the_wrong_contents(server, monkeypat
 
 def test_homes_and_checksums_are_well_formed():
     for source in sets.SOURCES.values():
-        assert any(all(file.url for file in way) for way in source.ways), source.name
+        homeless = not any(all(file.url for file in way) for way in source.ways)
+        assert homeless == (source.name == "english-russian")
         for file in (file for way in source.ways for file in way):
             assert not Path(file.path).is_absolute()
             assert ".." not in Path(file.path).parts
@@ -368,3 +369,11 @@ def test_homes_and_checksums_are_well_formed():
 def test_the_cache_is_the_users_unless_told(monkeypatch):
     monkeypatch.delenv("GENZOO_CACHE", raising=False)
     assert homes.cache_folder().name == "genzoo"
+
+
+def test_a_set_without_a_public_home_says_where_to_put_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("GENZOO_DATA", raising=False)
+    monkeypatch.setenv("GENZOO_CACHE", str(tmp_path))
+    said = r"no public home to be downloaded from; put tatoeba_eng_rus_1000\.tsv in a folder"
+    with pytest.raises(DataError, match=said):
+        load("english-russian")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.data import load, pairs
-from core.errors import InputError
+from core.errors import DataError, InputError
 
 VALUE = {**{w: i for i, w in enumerate(pairs.in_words(n) for n in range(20))}}
 VALUE |= {pairs.in_words(n): n for n in range(20, 100, 10)}
@@ -84,3 +86,21 @@ def test_what_is_no_day_is_told(bad):
 def test_what_is_no_number_is_told(bad):
     with pytest.raises(InputError, match="n must be"):
         pairs.in_words(bad)
+
+
+def english_russian():
+    try:
+        return load("english-russian", download=False)
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+def test_real_sentences_and_their_translations():
+    data = english_russian()
+    assert [len(part) for part in data.parts] == [800, 100, 100]
+    told = [line for part in data.parts for line in data.decode(part.x).split("\n")]
+    asked = [text for part in data.parts for text in given_texts(data, part)]
+    boss = asked.index("My boss let me leave early today.")
+    assert told[boss] == "Мой начальник отпустил меня сегодня пораньше."
+    assert all(re.search("[а-яё]", line) for line in told)
+    assert not any(re.search("[а-яё]", text) for text in asked)
