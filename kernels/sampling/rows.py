@@ -16,7 +16,7 @@ import numpy as np
 
 from core.functional import sigmoid
 from kernels.calls import Arguments
-from kernels.sampling import image_rows
+from kernels.sampling import image_rows, markov_rows
 from kernels.table import Op
 from reference.autoregressive.fvsbn import fvsbn_sample
 from reference.autoregressive.made import made_logits, made_sample
@@ -293,4 +293,5 @@ ROWS = [
         **_TOKENS,
     ),
     *image_rows.ROWS,
+    *markov_rows.ROWS,
 ]
