@@ -75,9 +75,9 @@ PUBLISHED = [
         variant="8000",
     ),
     Published(
-        "made", "binarized-mnist", 86.64, _FROM, 240,
+        "made", "binarized-mnist", 86.64, _FROM, 60,
         {"hidden": [2000, 2000], "masks": 32}, most=88,
-        train={**_MNIST, "epochs": 120, "batch_size": 250, "lr": 0.001, "weight_decay": 0.01,
+        train={**_MNIST, "epochs": 60, "batch_size": 250, "lr": 0.001, "weight_decay": 0.01,
                "warmup": 100, "checkpoint_seconds": 120},
         variant="2000-2000",
     ),
@@ -95,9 +95,9 @@ PUBLISHED = [
                "checkpoint_seconds": 60},
     ),
     Published(
-        "gated-pixelcnn", "binarized-mnist", 81.30, "van den Oord et al. 2016, PixelCNN", 130,
+        "gated-pixelcnn", "binarized-mnist", 81.30, "van den Oord et al. 2016, PixelCNN", 100,
         {"features": 32, "layers": 7}, most=85,
-        train={"epochs": 8, "batch_size": 20, "lr": 0.002, "schedule": "cosine", "warmup": 200,
+        train={"epochs": 6, "batch_size": 20, "lr": 0.002, "schedule": "cosine", "warmup": 200,
                "ema_decay": 0.999, "clip_norm": 10.0, "checkpoint_seconds": 120},
     ),
 ]  # fmt: skip
