@@ -2,7 +2,8 @@
 
 What comes with a sample (`data.given`) is what the sample is made for: a text to be translated, a
 picture to be told, speech to be written down. Read `encoder_decoder` (one decoder for all that ends
-in text, and what it owes to what it is given), then `translator`, whose encoder reads text.
+in text, and what it owes to what it is given), then `translator`, whose encoder reads text, and
+`captioner`, whose looks at a picture.
 MISSION row C.
 """
 
@@ -21,7 +22,13 @@ def given_as(data: "Dataset", kind: str) -> None:
 
     if "y" not in data.given or data.given["y"].kind != kind:
         held = ", ".join(f"{name} ({m.kind})" for name, m in data.given.items()) or "nothing"
-        raise InputError(f"data must come with y, a {kind}; {data.name} comes with {held}")
+        raise InputError(f"data must come with y of kind {kind}; {data.name} comes with {held}")
+
+
+def dim_vocabulary_and_picture(data: "Dataset") -> dict[str, Any]:
+    """The shape of the images that are given too, (C, H, W)."""
+    given_as(data, "image")
+    return {**dim_and_vocabulary(data), "picture": list(data.given["y"].shape)}
 
 
 def dim_and_both_vocabularies(data: "Dataset") -> dict[str, Any]:
@@ -41,5 +48,13 @@ ROWS = [
         arguments=dim_and_both_vocabularies,
         demos=(Demo("dates", {"layers": 1, "width": 32}, {**TEXT, "epochs": 1, "lr": 8e-3}),
                Demo("numbers", {"layers": 2, "width": 48}, NUMBERS, full=True)),
+    ),
+    Model(
+        "captioner", "reference.conditional.captioner:Captioner", "encoder-decoder", ("C",), "text",
+        title="Captioner", year=2014, parents=("translator",),
+        tiny={"dim": 4, "levels": 3, "picture": [2, 16, 8], "end": 2, "layers": 1, "heads": 2,
+              "width": 6},
+        arguments=dim_vocabulary_and_picture,
+        demos=(Demo("captions", {}, {**TEXT, "epochs": 12, "lr": 2e-3}, full=True),),
     ),
 ]  # fmt: skip

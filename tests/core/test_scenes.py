@@ -249,3 +249,15 @@ def test_arrays_and_names_are_the_same_scene():
     assert both.scene(0) == TOLD
     assert repr(both.scene(1)) == "Sphere(color='green', position=(0.0, 0.0, 0.0), size=0.34)"
     assert captions.fulfils(TOLD, captions.parse(captions.caption(TOLD)))
+
+
+def test_captions_tell_their_images_from_the_left():
+    data, other = load("captions", n=4, seed=2), load("scenes", n=4, seed=2)
+    images = ((data.train.y + 1) * 127.5).round().reshape(4, -1)
+    np.testing.assert_array_equal(images, other.train.x)
+    drawn = scenes.draw(2004, seed=2)[2000:]
+    for i, told in enumerate(data.decode(data.train.x).split("\n")):
+        things = sorted(drawn.scene(i).things, key=lambda thing: thing.position[0])
+        assert told == scenes.caption(scenes.Scene(tuple(things)))
+    assert data.train.y.dtype == np.float32
+    assert np.abs(data.train.y).max() <= 1

@@ -21,7 +21,7 @@ def what_is_given_is_seen(s: Subject) -> None:
     before = evaluate(lambda x: s.model.conditionals(x, y), x)
     for j in range(y.shape[1]):
         moved = evaluate(lambda x, j=j: s.model.conditionals(x, changed(s, y, j)), x) != before
-        here = y.lengths > j
+        here = getattr(y, "lengths", np.full(len(x), y.shape[1])) > j
         assert moved[here].any(axis=-1).all(), f"y_{j} is not seen by every conditional"
         assert not moved[~here].any(), f"y_{j} is padding, and seen"
 
@@ -29,6 +29,8 @@ def what_is_given_is_seen(s: Subject) -> None:
 def padding_is_not_seen(s: Subject) -> None:
     """Whatever lies beyond a thing's length, and however much, p(x | y) is the same."""
     x, y = _without_end(s)
+    if not isinstance(y, Padded):
+        return
     before = log_prob(s.model, x, y)
     for more in (0, 3):
         wider = np.pad(y.data, [(0, 0), (0, more), *[(0, 0)] * (y.data.ndim - 2)])
@@ -88,17 +90,16 @@ class Told:
         return self.model.sample(n, seed=seed, y=self._given(n))
 
 
-def changed(s: Subject, y: Padded, j: int) -> Padded:
-    """y with another element j in every row."""
+def changed(s: Subject, y: Any, j: int) -> Any:
+    """y with another element j, or of an image another colour j, in every row."""
+    if not isinstance(y, Padded):
+        return np.where((np.arange(y.shape[1]) == j)[:, None, None], y + 1, y)
     data = y.data.copy()
-    if data.dtype.kind in "iu":
-        data[:, j] = (data[:, j] + 1) % s.row.tiny["symbols"]
-    else:
-        data[:, j] = -data[:, j] - 0.1
+    data[:, j] = (data[:, j] + 1) % s.row.tiny["symbols"]
     return Padded(data, y.lengths)
 
 
-def _without_end(s: Subject) -> tuple[np.ndarray, Padded]:
+def _without_end(s: Subject) -> tuple[np.ndarray, Any]:
     """Texts that go on to the last token, with what is given."""
     x, y = examples(s.row, 12, 3)
     return np.where(x == s.model.end, (s.model.end + 1) % s.levels, x), y

@@ -109,6 +109,9 @@ def examples(row: Model, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 def things(row: Model, labels: np.ndarray, seed: int = 0) -> Any:
     """What is given to a row of text under a condition, in what its tiny model takes."""
     rng = np.random.default_rng(seed + 1)
+    if "picture" in row.tiny:
+        y = rng.normal(size=(len(labels), *row.tiny["picture"]))
+        return (y + labels[:, None, None, None]).astype(np.float32)
     symbols = int(row.tiny["symbols"])
     return Padded.of([rng.integers(0, symbols, 1 + k + rng.integers(3)) for k in labels])
 

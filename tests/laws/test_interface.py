@@ -106,7 +106,7 @@ def test_methods_are_those_of_the_protocols(row: Model):
 @by_name(ROWS)
 def test_constructors_take_what_the_data_give_and_the_rest_by_name(row: Model):
     data = row.demos[0].data if row.demos else "digits"
-    from_data = set(row.arguments(load(data, domain=row.domain)))
+    from_data = set(row.arguments(load(data, domain=row.domain, n=50)))
     drawn, dtype = row.training == "gradient", row.family != "classifies only"
     constructs_from_the_data(row.load(), from_data, drawn=drawn, dtype=dtype)
 

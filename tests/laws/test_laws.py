@@ -291,7 +291,7 @@ def draws_at_another_temperature(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0: f(n, seed=seed, temperature=0.8))
 
 
-@breaks(conditional.is_a_chain_given_anything, "translator")
+@breaks(conditional.is_a_chain_given_anything, "translator", "captioner")
 def peeks_at_what_comes_later(model):
     class Peeks(type(model.blocks[0])):
         def __call__(self, x, context, mask=None, context_mask=None):
@@ -307,7 +307,7 @@ def draws_for_nothing_given(model):
     return _replace(model, "sample", lambda f: lambda n, seed=0, y=None, **how: f(n, seed=seed))
 
 
-@breaks(conditional.what_is_given_is_seen, "translator")
+@breaks(conditional.what_is_given_is_seen, "translator", "captioner")
 def looks_at_nothing_given(model):
     return _replace(model, "given", lambda f: lambda y, n: f(None, n))
 
@@ -347,7 +347,7 @@ def encodes_with_the_padding(model):
     return model
 
 
-@breaks(conditional.each_row_is_told_of_its_own, "translator")
+@breaks(conditional.each_row_is_told_of_its_own, "translator", "captioner")
 def tells_all_of_the_first(model):
     return _replace(model, "given", lambda f: lambda y, n: f(take(y, np.zeros(n, int)), n))
 

@@ -80,7 +80,7 @@ def test_greedy_beats_no_other_token_at_any_place():
 def test_data_without_a_text_that_is_given_are_refused():
     row = MODELS["translator"]
     with pytest.raises(
-        InputError, match=r"^data must come with y, a text; sums comes with nothing"
+        InputError, match=r"^data must come with y of kind text; sums comes with nothing"
     ):
         row.arguments(load("sums", n=5))
 
