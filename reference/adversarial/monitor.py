@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from core import Array, no_grad, value
-from core.samples import rows
+from core.samples import Batch, rows, take
 from reference.judges.classes import class_coverage
 from reference.judges.likelihood import takes_condition
 
@@ -55,12 +55,12 @@ class Monitor:
         self,
         model: Any,
         x: Array,
-        y: Any = None,
+        y: Batch = None,
         *,
         classify: Callable[[Array], Any] | None = None,
         classes: int = 0,
     ) -> None:
-        self.model, self.x, self.y = model, x[:500], None if y is None else y[:500]
+        self.model, self.x, self.y = model, x[:500], take(y, slice(500))
         self.classify, self.classes = classify, classes
         self._spread = spread(self.x)
 

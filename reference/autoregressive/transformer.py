@@ -146,7 +146,8 @@ def transformer_sample(
     >>> E, P, norm, c = np.eye(3, 2), np.zeros((5, 2)), LayerNorm(2, dtype=np.float64), np.zeros(3)
     >>> c[2], u, x = 9.0, np.full((1, 7), 0.4), np.array([[1]])
     >>> transformer_sample(u, x, *nothing(1, blocks), E, P, blocks, norm, np.zeros((2, 3)), c)[0]
-    array([[2, 2, 2, 2, 2, 2, 2]]"""
+    array([[2, 2, 2, 2, 2, 2, 2]])
+    """
     a = blocks[0].attention
     shaped("cache", cache, (len(blocks), 2, len(x), a.key_heads, seen.shape[1], a.D), P.dtype)
 

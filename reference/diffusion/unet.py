@@ -21,6 +21,7 @@ import numpy as np
 
 from core import Array
 from core.checks import image_shape, sizes, whole
+from core.errors import InputError
 from core.functional import silu, upsample_nearest2d
 from core.random import Generator
 from reference.autoregressive.images import by_pixel
@@ -61,7 +62,7 @@ prediction='v', variance='beta', classes=None, drop=0.1), 46,833 parameters
         seed: int = 0,
         dtype: Any = np.float32,
     ) -> None:
-        self.channels, self.blocks = sizes("channels", channels), whole("blocks", blocks, 1)
+        self.channels, self.blocks = checked_channels(channels, shape), whole("blocks", blocks, 1)
         self.heads = whole("heads", heads, 1)
         chain: dict[str, Any] = {"levels": levels, "steps": steps, "schedule": schedule}
         chain |= {"prediction": prediction, "variance": variance, "dtype": dtype}
@@ -70,6 +71,21 @@ prediction='v', variance='beta', classes=None, drop=0.1), 46,833 parameters
         rng = Generator(seed, stream="init")
         size = self.head.size
         self.denoiser = UNet(self.shape[0], size, self.channels, rng=rng, dtype=dtype, **how)
+
+
+def checked_channels(channels: Any, shape: Any) -> tuple[int, ...]:
+    """Numbers ≥ 1, no more than an image (C, H, W) has sizes before it is one pixel; InputError.
+
+    >>> checked_channels([8, 16], [1, 5, 7])
+    (8, 16)
+    """
+    found, (_, H, W) = sizes("channels", channels), image_shape(shape)
+    most = 1 + (max(H, W) - 1).bit_length()
+    if len(found) > most:
+        raise InputError(
+            f"channels must be at most {most} for the sizes of {H} × {W} pixels, got {len(found)}"
+        )
+    return found
 
 
 class UNet:

@@ -344,7 +344,7 @@ def decoder_block(rng: Any, dtype: Any, kind: Any = layers.DecoderBlock) -> Pair
     import torch
 
     heads, D, width, m, B, T, K = sizes(rng, 7, 3)
-    n = heads * D
+    n = heads * (D + 2)  # a norm of two features divides by their difference: by anything
     layer = shaken(kind(n, m, heads, source(rng), width=width, dtype=dtype), rng)
     seen = (rng.random((T, K)) < 0.5) | (np.arange(K) == 0)
 

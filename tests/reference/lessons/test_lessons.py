@@ -132,6 +132,12 @@ WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
         "by_path": lambda right: lambda rng, n: 2 * right(rng, n),
         "score": lambda right: lambda x: np.abs(right(x)),
     },
+    "langevin": {
+        "langevin_step": lambda right: lambda x, score, eta, z: right(x, score, eta, 0.8 * z),
+        "slope": lambda right: lambda E, x: 0.7 * right(E, x),
+        "energy": lambda right: lambda x, alpha_bar=1.0: right(x, 1.0),
+        "trained": lambda _: lambda seed: langevin.DDPM(2, hidden=8, steps=20, dtype=np.float64),
+    },
     "lotus": {
         "over_y": lambda _: lambda: lotus.integral(lambda t: np.exp(-t * t / 2), 0, 12),
         "sifted": lambda right: lambda sigma: right(2 * sigma),

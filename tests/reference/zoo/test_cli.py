@@ -125,7 +125,7 @@ def test_list_has_every_model_and_what_it_can_do(genzoo):
     assert set(lines) == set(MODELS)
     assert lines["nade"][2:] == ["autoregressive", "log p, sample", "A2", "2011"]
     assert lines["naive-bayes"][3] == "log p, sample, classify"
-    assert lines["vae"][3] == "bound, sample"
+    assert lines["vae"][3] == "bound, sample, reconstruct"
     assert lines["gan"][3] == "sample"
 
 
