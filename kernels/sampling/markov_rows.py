@@ -89,23 +89,25 @@ def no_bend(u: Any, layers: Layers, **rest: Any) -> Any:
 
 
 def _torch_loop(u: Any, layers: Layers, window: int, levels: int) -> Any:
-    """The same loop in torch, eager; random numbers of its own."""
+    """The same loop in torch, eager, from the same uniforms."""
     import torch
     from torch.nn.functional import relu
 
     n, D = u.shape
     with torch.inference_mode():
         weights = [tuple(torch.from_numpy(a) for a in layer) for layer in layers]
-        c, drawn = torch.zeros((n, 2 * window), dtype=weights[0][0].dtype), []
+        c, at, drawn = torch.zeros((n, 2 * window), dtype=weights[0][0].dtype), u[..., None], []
         for j in range(D):
             h = c
             for i, (W, b) in enumerate(weights):
                 h = torch.addmm(b[j % len(b)], h if i == 0 else relu(h), W[j % len(W)])
-            x = torch.bernoulli(h.sigmoid()) if levels == 2 else torch.multinomial(h.softmax(1), 1)
+            p = torch.softmax(h.double(), 1) if levels > 2 else h.double().sigmoid()
+            tail = p.flip(1).cumsum(1).flip(1)[:, levels > 2 :]  # P(x ≥ k), k ≥ 1
+            x = (torch.from_numpy(at[:, j]) < tail).sum(dim=1, keepdim=True)
             drawn.append(x)
             new = torch.cat([x * (2 / (levels - 1)) - 1, torch.ones_like(x)], dim=1).to(c.dtype)
             c = torch.cat([new, c[:, :-2]], dim=1)
-        return torch.cat(drawn, dim=1).long().numpy()
+        return torch.cat(drawn, dim=1).numpy()
 
 
 _SEED = {"D": 784, "window": 2, "levels": 255, "h": 128, "hidden": 1, "apart": 0}

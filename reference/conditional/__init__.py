@@ -51,7 +51,7 @@ ROWS = [
     ),
     Model(
         "captioner", "reference.conditional.captioner:Captioner", "encoder-decoder", ("C",), "text",
-        title="Captioner", year=2014, parents=("translator",),
+        title="Captioner", year=2018, parents=("translator",),
         tiny={"dim": 4, "levels": 3, "picture": [2, 16, 8], "end": 2, "layers": 1, "heads": 2,
               "width": 6},
         arguments=dim_vocabulary_and_picture,

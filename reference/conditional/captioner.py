@@ -3,7 +3,8 @@
     h = blocks(silu(conv(… silu(conv(y)))) + P)    a place of h is 8 × 8 pixels and those around
 
 Three convolutions of stride 2 see edges and colours, the blocks of the encoder what belongs
-together and where; the decoder looks at all places for each word (Xu et al. 2015). MISSION row C:
+together and where; the decoder looks at all places for each word (Xu et al. 2015; with transformers
+Sharma et al. 2018). MISSION row C:
 captions of scenes, each of which is right or wrong.
 """
 

@@ -74,17 +74,11 @@ prediction='v', variance='beta', classes=None, drop=0.1), 46,833 parameters
 
 
 def checked_channels(channels: Any, shape: Any) -> tuple[int, ...]:
-    """Numbers ≥ 1, no more than an image (C, H, W) has sizes before it is one pixel; InputError.
-
-    >>> checked_channels([8, 16], [1, 5, 7])
-    (8, 16)
-    """
+    """Numbers ≥ 1, no more than an image (C, H, W) has sizes down to one pixel; or InputError."""
     found, (_, H, W) = sizes("channels", channels), image_shape(shape)
     most = 1 + (max(H, W) - 1).bit_length()
     if len(found) > most:
-        raise InputError(
-            f"channels must be at most {most} for the sizes of {H} × {W} pixels, got {len(found)}"
-        )
+        raise InputError(f"channels must be at most {most} for {H} × {W} pixels, got {len(found)}")
     return found
 
 
