@@ -37,6 +37,9 @@ class DCGAN(Described, Implicit):
     (DCGAN(shape=(1, 8, 8), latent=4, width=2), 424 parameters, (3, 1, 8, 8))
     """
 
+    network: Any = Downward
+    """What D is made as."""
+
     def __init__(
         self,
         shape: Sequence[int],
@@ -50,7 +53,7 @@ class DCGAN(Described, Implicit):
         self.width, self.dtype = whole("width", width, 1), float_dtype(dtype)
         rng = Generator(seed, stream="init")
         self.G = Upward(latent, self.shape, width, rng, dtype)
-        self.D = Downward(self.shape, width, rng, dtype)
+        self.D = self.network(self.shape, width, rng, dtype)
 
     def objectives(self) -> list[tuple[Loss, dict[str, Any]]]:
         """The two players, to be improved in turn."""

@@ -9,23 +9,11 @@ that of `gan`, with the non-saturating loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
-from core import Array, no_grad
-from core.checks import float_dtype, images, some, whole
-from core.learners import Loss
-from core.model import Described, draws
-from core.random import Generator, checked_generator, normal
-from core.state import parameters
-from reference.adversarial.convolutional import SpectralDownward, Upward, image_sides
-from reference.adversarial.gan import fake_loss, real_loss
-from reference.adversarial.implicit import Implicit
+from reference.adversarial.convolutional import SpectralDownward
+from reference.adversarial.dcgan import DCGAN
 
 
-class SNGAN(Described, Implicit):
+class SNGAN(DCGAN):
     """Images x = G(z) (B, C, H, W) in (−1, 1), z ~ N(0, I) (B, latent). Arguments: as of DCGAN.
 
     >>> model = SNGAN((1, 8, 8), latent=4, width=2)
@@ -33,55 +21,8 @@ class SNGAN(Described, Implicit):
     (SNGAN(shape=(1, 8, 8), latent=4, width=2), 420 parameters, (3, 1, 8, 8))
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        *,
-        latent: int = 64,
-        width: int = 32,
-        seed: int = 0,
-        dtype: Any = np.float32,
-    ) -> None:
-        self.shape, self.latent = image_sides(shape), whole("latent", latent, 1)
-        self.width, self.dtype = whole("width", width, 1), float_dtype(dtype)
-        rng = Generator(seed, stream="init")
-        self.G = Upward(latent, self.shape, width, rng, dtype)
-        self.D = SpectralDownward(self.shape, width, rng, dtype)
-
-    def objectives(self) -> list[tuple[Loss, dict[str, Any]]]:
-        """The two players, to be improved in turn."""
-        return [
-            (self.discriminator_loss, parameters(self.D)),
-            (self.generator_loss, parameters(self.G)),
-        ]
+    network = SpectralDownward
 
     def advance(self) -> None:
         """What begins a turn: D's norms are followed by one more power iteration."""
         self.D.follow()
-
-    def discriminate(self, x: Array, y: Any = None) -> Array:
-        """l(x), (B,): D takes x (B, C, H, W) for data with probability sigmoid(l)."""
-        return self.D(x)
-
-    def discriminator_loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
-        """−E log D(x) − E log(1 − D(G(z))), on as many samples as data; labels are not used."""
-        x = images(some(x), self.shape, self.dtype)
-        with no_grad():
-            fake = self._fakes(len(x), rng)
-        on_x, on_fake = self.discriminate(x), self.discriminate(fake)
-        return np.mean(real_loss(on_x)) + np.mean(fake_loss(on_fake))
-
-    def generator_loss(self, x: Any, y: Any = None, rng: Generator | None = None) -> Array:
-        """−E log D(G(z)), on as many samples as there are data; nothing else of x is used."""
-        n = len(images(some(x), self.shape, self.dtype))
-        return np.mean(real_loss(self.discriminate(self._fakes(n, rng))))
-
-    def _fakes(self, n: int, rng: Generator | None) -> Array:
-        z = checked_generator(rng).normal((n, self.latent), dtype=self.dtype)
-        return self.G.batch(z)[0]
-
-    @draws
-    def sample(self, n: int, *, seed: int = 0) -> Any:
-        """n images (n, C, H, W)."""
-        z = normal(seed, (n, self.latent), stream="latent", dtype=self.dtype)
-        return self.G(z, self.G.standing())

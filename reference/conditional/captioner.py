@@ -4,8 +4,7 @@
 
 Three convolutions of stride 2 see edges and colours, the blocks of the encoder what belongs
 together and where; the decoder looks at all places for each word (Xu et al. 2015; with transformers
-Sharma et al. 2018). MISSION row C:
-captions of scenes, each of which is right or wrong.
+Sharma et al. 2018). MISSION row C: captions of scenes, each of which is right or wrong.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ def compress(
     For models that write one whole number after another: NADE, MADE in one order, PixelCNN, text.
     """
     import lzma
+    import math
 
     from reference.judges import coding
     from reference.zoo import commands, runs, sources
@@ -49,7 +50,7 @@ def compress(
     codes = coding.compress(opened.model, x)
     size = _write(out, codes, x)
     plain = _plain(x)
-    bits, ideal = sum(map(len, codes)), -_nats(opened.model, x) / 0.6931471805599453
+    bits, ideal = sum(map(len, codes)), -_nats(opened.model, x) / math.log(2)
     print(f"{loaded.name}, {split}, {len(x)} rows: {bits / len(x):.2f} bits a row")
     print(f"−log₂ p, the least of this model: {ideal / len(x):.2f} bits a row")
     sizes = {
