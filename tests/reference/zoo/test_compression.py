@@ -60,6 +60,21 @@ def test_rows_come_back_and_cost_what_the_score_says(
     assert least - 0.01 <= bits <= least + 2.01
 
 
+@pytest.mark.parametrize(("name", "each"), [("fvsbn", 8), ("gru", 10)])  # 64 bits, 10 tokens
+def test_what_others_have_to_beat_are_as_few_bytes_as_rows_need(
+    name, each, command, trained, tmp_path, capsys
+):
+    """Of more rows than are scored at a time."""
+    run, n = trained / name, 250
+    assert command("compress", run, "-n", n, "--out", tmp_path / "codes.npz") == 0
+    told = capsys.readouterr().out
+    assert re.search(rf"as they are\s+{n * each:,}\s+1.000", told)
+    assert command("score", run, "-n", n) == 0
+    nats = float(re.search(r"nats per sample +([\d.]+)", capsys.readouterr().out)[1])
+    least = float(re.search(r"least of this model: ([\d.]+)", told)[1])
+    assert least == pytest.approx(nats / np.log(2), abs=0.006)
+
+
 @pytest.mark.parametrize("ending", ["png", "npz"])
 def test_rows_come_back_as_pictures_and_arrays(ending, command, trained, tmp_path):
     codes, back = tmp_path / "codes.npz", tmp_path / f"back.{ending}"
